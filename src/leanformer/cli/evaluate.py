@@ -1,0 +1,137 @@
+"""`leanformer evaluate`: how many words a bundle gets wrong, and how fast it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter, validators
+
+from leanformer.cli.outcome import ERROR, OK, UsageError, report
+from leanformer.cli.outputs import replacing
+from leanformer.errors import DataError
+from leanformer.runtime.bundle import Precision
+
+if TYPE_CHECKING:
+    from leanformer.evaluate.report import Report
+
+_AtLeastOne = Parameter(validator=validators.Number(gte=1))
+_Several = Parameter(negative=(), consume_multiple=True)
+# Wide enough for every figure; a terminal has its own width.
+_PIPE_WIDTH = 110
+_REASONS_SHOWN = 5
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to evaluate on, and how."""
+
+    data: Annotated[tuple[Path, ...], _Several, Parameter(required=True)]
+    "Corpora, or folders of corpora: an utterances.tsv, LibriSpeech, audio with .txt beside it, or JSONL."
+
+    split: str = "dev"
+    "The split to evaluate, or `all`."
+
+    exclude: Annotated[tuple[str, ...], _Several] = ()
+    "Names of corpora folders to leave out."
+
+    limit: Annotated[int | None, _AtLeastOne] = None
+    "At most so many clips of each corpus, evenly spread over it."
+
+    json: Annotated[Path | None, Parameter(name="--json")] = None
+    "Write the figures and the worst utterances into this file."
+
+    worst: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 5
+    "How many of the worst utterances to print."
+
+    chunk_ms: Annotated[int | None, _AtLeastOne] = None
+    "Milliseconds of speech that the model sees at a time. Default: what the model was chosen for."
+
+    precision: Precision | None = None
+    "The weights to use. Default: int8 if the bundle has them."
+
+    threads: Annotated[int, _AtLeastOne] = 1
+    "Threads inside one step of the model."
+
+    jobs: Annotated[int, Parameter(name=["--jobs", "-j"]), _AtLeastOne] = 1
+    "Clips to work on at the same time; for a true real-time factor, no more than there are free processors."
+
+
+def evaluate(bundle: str, *, options: Options) -> int:
+    """Measure a bundle's word error rate and speed on transcribed speech.
+
+    Prints the figures of each corpus and in total, with a 95 % bootstrap interval (over speakers where five
+    or more are known). A clip that fails does not stop the others, but the exit code is 1.
+
+    Args:
+        bundle: A folder that `leanformer export` wrote, or `default`.
+    """
+    if options.json is not None and options.json.is_dir():
+        raise UsageError(f"--json {options.json}: this is a folder; name a file in it")
+    # Here, not above, for a quick --help.
+    from leanformer import __version__
+    from leanformer.data.progress import progress_bar
+    from leanformer.evaluate.corpus import read_clips
+    from leanformer.evaluate.evaluate import evaluate as run
+    from leanformer.evaluate.report import WORST, Setup, make_report
+    from leanformer.evaluate.wer import require_jiwer
+    from leanformer.runtime.recognizer import Recognizer
+
+    require_jiwer()
+    recognizer = Recognizer.load(
+        bundle, precision=options.precision, threads=options.threads, chunk_ms=options.chunk_ms
+    )
+    found = read_clips(options.data, options.split, exclude=options.exclude, limit=options.limit)
+    with progress_bar("evaluating") as progress:
+        outcome = run(recognizer, found.clips, jobs=options.jobs, progress=progress)
+    name, _, precision = recognizer.name.rpartition(" ")
+    setup = Setup(
+        name, precision, recognizer.chunk_ms, options.threads, options.jobs, options.split, str(__version__)
+    )
+    made = make_report(setup, outcome, found.skipped, max(WORST, options.worst))
+    if not outcome.scored:
+        raise DataError(
+            f"none of {len(outcome.failed)} clips could be transcribed: {outcome.failed[0].reason}"
+        )
+    _print(made, options.worst)
+    if options.json is not None:
+        _write(made, options.json)
+    return _report_failures(made.failures)
+
+
+def _print(made: Report, worst: int) -> None:
+    from rich.console import Console
+
+    from leanformer.evaluate.tables import tables
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    setup = made.setup
+    console.print(
+        f"{setup.bundle} {setup.precision}, chunks of {setup.chunk_ms} ms, split {setup.split}", markup=False
+    )
+    for table in tables(made, worst):
+        console.print(table)
+    for reason, count in made.skipped.items():
+        console.print(f"skipped {count} {reason}", markup=False)
+
+
+def _write(made: Report, path: Path) -> None:
+    text = json.dumps(made.to_dict(), ensure_ascii=False, indent=2) + "\n"
+    if path.exists() and not path.is_file():  # /dev/stdout and the like must not be replaced
+        path.write_text(text, encoding="utf-8")
+        return
+    with replacing(path.resolve()) as file:
+        file.write(text)
+
+
+def _report_failures(failures: Mapping[str, str]) -> int:
+    for reason in list(failures.values())[:_REASONS_SHOWN]:
+        report(DataError(reason))
+    if len(failures) > _REASONS_SHOWN:
+        report(DataError(f"{len(failures)} clips failed in all; --json FILE lists them with their reasons"))
+    return ERROR if failures else OK

@@ -1,0 +1,1 @@
+"""One file per corpus layout: `detects(folder)` and `read(folder)` yielding utterances."""

@@ -1,0 +1,1 @@
+"""From the model's log-probabilities to tokens: searches that keep their state in a value."""

@@ -1,0 +1,1 @@
+"""How well and how fast a recogniser works: word errors with an interval, and real-time factor."""

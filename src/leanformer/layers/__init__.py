@@ -1,0 +1,1 @@
+"""Streaming layers: each maps (x, lengths, state) to (y, lengths, state)."""

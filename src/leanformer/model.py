@@ -1,0 +1,127 @@
+"""SpeechModel: feature normalisation, encoder and CTC output; features in, log-probabilities out."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leanformer.config import ModelConfig
+from leanformer.encoder.encoder import Encoder, EncoderState
+from leanformer.layers.streaming import Context
+
+NUM_BINS = 80
+BLANK_ID = 0
+NUM_PHONES = 41
+"""39 ARPAbet phones and silence, numbered from 1; class 0 is an unlabelled frame and is never trained."""
+PHONE_SLOT_FRAMES = 4
+"""Feature frames (10 ms each) that share one phone label."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """`log_probs` (B, T', V), `lengths` (B,), and `phone_logits` (B, T', slots, NUM_PHONES)."""
+
+    log_probs: Tensor
+    lengths: Tensor
+    phone_logits: Tensor | None
+    """None without a phone head."""
+
+
+class PhoneHead(nn.Module):
+    """Classifies frames as phones and, by choice, feeds the posteriors back to the layers above.
+
+    x + W softmax(C x): self-conditioning (Nozaki & Komatsu 2021, eq. 9), with phones from a forced alignment
+    in place of an intermediate CTC. Phones are shorter than a frame after subsampling by 8, so a frame has
+    `slots` of PHONE_SLOT_FRAMES feature frames, each with a phone of its own. Shapes: (B, T, D) -> (B, T, D).
+    """
+
+    def __init__(self, dim: int, slots: int, condition: bool, hide_audio: float = 0.0) -> None:
+        super().__init__()
+        self.slots = slots
+        self.hide_audio = hide_audio
+        self.classify = nn.Linear(dim, slots * NUM_PHONES)
+        self.condition = nn.Linear(slots * NUM_PHONES, dim) if condition else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer output with what the head makes of it added."""
+        if self.condition is None:
+            return x
+        told = self.tell(self.logits(x).softmax(dim=-1))
+        if self.training and self.hide_audio > 0.0:
+            x = x * (torch.rand(x.shape[0], 1, 1, device=x.device) >= self.hide_audio).to(x.dtype)
+        return x + told
+
+    def tell(self, posteriors: Tensor) -> Tensor:
+        """What posteriors (B, T, slots, NUM_PHONES) add to the input of the layers above: (B, T, D)."""
+        if self.condition is None:
+            raise ValueError("this phone head does not condition the layers above it")
+        told: Tensor = self.condition(posteriors.flatten(2))
+        return told
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, slots, NUM_PHONES)."""
+        return torch.unflatten(self.classify(x), -1, (self.slots, NUM_PHONES))
+
+
+class SpeechModel(nn.Module):
+    """Log-mel features (B, T, 80) -> CTC log-probabilities (B, T', V), by the contract of `Streaming`."""
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("feature_mean", torch.zeros(NUM_BINS))
+        self.register_buffer("feature_std", torch.ones(NUM_BINS))
+        self.phone_head: PhoneHead | None = None
+        taps: dict[int, nn.Module] = {}
+        if config.phone_head is not None:
+            self.phone_head = PhoneHead(
+                config.encoder.model_dim,
+                config.encoder.subsampling.factor // PHONE_SLOT_FRAMES,
+                config.phone_head.condition,
+                config.phone_head.hide_audio,
+            )
+            taps[config.phone_head.depth] = self.phone_head
+        self.encoder = Encoder(config.encoder, NUM_BINS, taps)
+        self.output = nn.Linear(config.encoder.model_dim, config.vocabulary_size)
+
+    def initial_state(self, batch_size: int, context: Context) -> EncoderState:
+        """The encoder's state before the first frame; `context` counts encoder frames."""
+        return self.encoder.initial_state(batch_size, context)
+
+    def forward(self, x: Tensor, lengths: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
+        """Raw log-mel features -> log-probabilities, lengths, state."""
+        y, lengths, state = self.encoder(self.normalize(x), lengths, state)
+        return self.log_probs(y), lengths, state
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Global mean and variance normalisation of (B, T, 80)."""
+        return (features - self.feature_mean) / self.feature_std
+
+    def log_probs(self, encoder_out: Tensor) -> Tensor:
+        """CTC log-probabilities of encoder output (B, T', D), in float32."""
+        return F.log_softmax(self.output(encoder_out).float(), dim=-1)
+
+    def train_outputs(self, normalized: Tensor, lengths: Tensor, context: Context) -> Outputs:
+        """Outputs of whole utterances for the losses: one large step from the initial state.
+
+        `normalized` are features (B, T, 80) after `normalize` (and whatever augmentation came between).
+        """
+        state = self.initial_state(normalized.shape[0], context)
+        exits, lengths, _ = self.encoder.forward_exits(normalized, lengths, state)
+        phone_logits = None
+        if self.phone_head is not None and self.config.phone_head is not None:
+            phone_logits = self.phone_head.logits(exits[self.config.phone_head.depth]).float()
+        return Outputs(self.log_probs(exits[self.config.encoder.depth]), lengths, phone_logits)
+
+    def text_outputs(self, posteriors: Tensor, lengths: Tensor, context: Context) -> Outputs:
+        """Outputs of the layers above the phone head for posteriors (B, T', slots, P) without any audio."""
+        if self.phone_head is None or self.config.phone_head is None:
+            raise ValueError("this model has no phone head")
+        depth = self.config.phone_head.depth
+        states = self.initial_state(posteriors.shape[0], context).layers[depth:]
+        exits, _ = self.encoder.run_layers(self.phone_head.tell(posteriors), lengths, states, start=depth)
+        return Outputs(self.log_probs(exits[self.config.encoder.depth]), lengths, None)

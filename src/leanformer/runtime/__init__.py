@@ -1,0 +1,1 @@
+"""Running an exported model with numpy and ONNX Runtime; torch is never imported here."""

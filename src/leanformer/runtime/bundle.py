@@ -1,0 +1,77 @@
+"""A bundle: the folder that `leanformer export` writes and every runtime reads."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from leanformer.errors import BundleError
+from leanformer.runtime.manifest import FILE_NAME, TOKENIZER, Manifest, read_manifest
+
+Precision = Literal["int8", "fp32"]
+
+DEFAULT = "default"
+_DEFAULT_FOLDER = Path(__file__).parent.parent / "models" / "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: every part is there and is what the manifest says."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path = DEFAULT) -> Bundle:
+        """Open the bundle in the folder `path`, or the model that ships with Leanformer for "default".
+
+        Raises:
+            BundleError: no such folder, no manifest, unknown version, a part missing or altered.
+        """
+        folder = _DEFAULT_FOLDER if path == DEFAULT else Path(path)
+        if path == DEFAULT and not folder.is_dir():
+            raise BundleError(
+                "this installation of leanformer has no default model: name a bundle (--model FOLDER), "
+                "or make one with `leanformer export`"
+            )
+        if not folder.is_dir():
+            found = "is not a folder" if folder.exists() else "does not exist"
+            raise BundleError(
+                f"{folder}: {found}; expected a bundle that `leanformer export` wrote, or 'default'"
+            )
+        manifest = read_manifest(folder)
+        for part, digest in manifest.parts.items():
+            _verify(folder / part, digest)
+        return cls(folder, manifest)
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The SentencePiece model."""
+        return self.folder / TOKENIZER
+
+    def graph_path(self, precision: str) -> Path:
+        """The ONNX graph of one precision; raises BundleError naming those that the bundle has."""
+        graphs = self.manifest.graphs
+        if precision not in graphs:
+            raise BundleError(
+                f"{self.folder}: no {precision!r} graph; this bundle has {', '.join(sorted(graphs))}. "
+                "Choose one of these, or export the model again"
+            )
+        return self.folder / graphs[precision]
+
+
+def _verify(part: Path, digest: str) -> None:
+    try:
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise BundleError(f"{part}: this part of the bundle is missing; copy or export it again") from error
+    except OSError as error:
+        raise BundleError(f"{part}: this part of the bundle cannot be read ({error.strerror})") from error
+    if found != digest:
+        raise BundleError(
+            f"{part}: altered since the export (sha256 {found[:12]}…, but {FILE_NAME} says {digest[:12]}…); "
+            "copy or export the bundle again"
+        )

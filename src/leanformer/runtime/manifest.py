@@ -1,0 +1,146 @@
+"""The manifest of a bundle: what `manifest.json` says, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from leanformer.errors import BundleError, ConfigError
+from leanformer.features.spec import FeatureSpec
+
+FORMAT = "leanformer-bundle"
+VERSION = 1
+FILE_NAME = "manifest.json"
+TOKENIZER = "tokenizer.model"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class StateTensor:
+    """One float32 tensor of streaming state. `shape` is without the leading batch axis."""
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a runtime must know of a model.
+
+    `graphs` names the ONNX file of each precision, `parts` the sha256 of every file. A step takes chunks of
+    at most `max_chunk_ms`; `default_chunk_ms` is what the model was chosen for.
+    """
+
+    name: str
+    licence: str
+    features: FeatureSpec
+    blank_id: int
+    vocabulary_size: int
+    subsampling_factor: int
+    default_chunk_ms: int
+    max_chunk_ms: int
+    graphs: Mapping[str, str]
+    state: tuple[StateTensor, ...]
+    parts: Mapping[str, str]
+
+    @property
+    def step_ms(self) -> int:
+        """Milliseconds that one encoder frame stands for; a chunk is a multiple of it."""
+        return round(self.subsampling_factor * self.features.shift_ms)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of the bundle in `folder`.
+
+    Raises:
+        BundleError: no manifest, not JSON, another format or version, or a value that is missing or wrong.
+    """
+    path = folder / FILE_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror}); expected a folder that `leanformer export` wrote"
+        ) from error
+    except ValueError as error:
+        raise BundleError(f"{path}: not valid JSON ({error}); export the bundle again") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise BundleError(f'{path}: not a bundle of Leanformer (no "format": "{FORMAT}")')
+    if values.get("version") != VERSION:
+        raise BundleError(
+            f"{path}: bundle version {values.get('version')!r}, but this Leanformer reads version {VERSION}; "
+            "upgrade leanformer, or export the model again with this one"
+        )
+    return _manifest(values, path)
+
+
+def _manifest(values: Mapping[str, Any], path: Path) -> Manifest:
+    def field(key: str, kind: type[_T]) -> _T:
+        return _value(values, key, kind, path)
+
+    try:
+        features = FeatureSpec.from_dict(field("features", dict))
+    except ConfigError as error:
+        raise BundleError(f"{path}: {error}; export the bundle again") from error
+    manifest = Manifest(
+        name=field("name", str),
+        licence=field("licence", str),
+        features=features,
+        blank_id=field("blank_id", int),
+        vocabulary_size=field("vocabulary_size", int),
+        subsampling_factor=field("subsampling_factor", int),
+        default_chunk_ms=field("default_chunk_ms", int),
+        max_chunk_ms=field("max_chunk_ms", int),
+        graphs={
+            precision: _file_name(_value(graph, "file", str, path), path)
+            for precision, graph in field("graphs", dict).items()
+        },
+        state=tuple(_state_tensor(tensor, path) for tensor in field("state", list)),
+        parts={_file_name(name, path): str(digest) for name, digest in field("parts", dict).items()},
+    )
+    _check(manifest, path)
+    return manifest
+
+
+def _check(manifest: Manifest, path: Path) -> None:
+    for needed in (TOKENIZER, *manifest.graphs.values()):
+        if needed not in manifest.parts:
+            raise BundleError(f"{path}: 'parts' does not list {needed}; export the bundle again")
+    if not manifest.graphs:
+        raise BundleError(f"{path}: 'graphs' is empty, so there is no model; export the bundle again")
+    default, longest, step = manifest.default_chunk_ms, manifest.max_chunk_ms, manifest.step_ms
+    if manifest.subsampling_factor < 1 or not step <= default <= longest or default % step:
+        raise BundleError(
+            f"{path}: chunks of {default} ms (at most {longest} ms) do not fit steps of {step} ms; "
+            "export the bundle again"
+        )
+
+
+def _state_tensor(tensor: object, path: Path) -> StateTensor:
+    shape = _value(tensor, "shape", list, path)
+    fixed = shape[1:]
+    if shape[:1] != ["batch"] or not all(type(size) is int and size > 0 for size in fixed):
+        raise BundleError(f"{path}: state shape {shape}, expected 'batch' and then positive sizes")
+    if _value(tensor, "dtype", str, path) != "float32":
+        raise BundleError(f"{path}: a state tensor is not float32; export the bundle again")
+    return StateTensor(_value(tensor, "input", str, path), _value(tensor, "output", str, path), tuple(fixed))
+
+
+def _value(values: object, key: str, kind: type[_T], path: Path) -> _T:
+    value = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        found = "is missing" if value is None else f"is {value!r}"
+        raise BundleError(f"{path}: {key!r} {found}, expected {kind.__name__}; export the bundle again")
+    return value
+
+
+def _file_name(name: str, path: Path) -> str:
+    # A manifest may come from anywhere; it shall not reach out of its own folder.
+    if not name or PurePosixPath(name).name != name or "\\" in name:
+        raise BundleError(f"{path}: part {name!r} is not a plain file name; do not trust this bundle")
+    return name

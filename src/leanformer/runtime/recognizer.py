@@ -1,0 +1,124 @@
+"""Speech in, text out: the front door of the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leanformer.audio.blocks import read_blocks
+from leanformer.decoder.ctc import GreedySearch
+from leanformer.decoder.search import Search
+from leanformer.errors import AudioError, BundleError, ConfigError
+from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
+from leanformer.runtime.session import Session
+from leanformer.runtime.stream import Stream
+from leanformer.runtime.transcript import Segment, Transcript
+from leanformer.text.tokenizer import Tokenizer
+
+
+class Recognizer:
+    """A loaded model. Its streams share the weights and may run in different threads."""
+
+    def __init__(
+        self, session: Session, tokenizer: Tokenizer, search: Search[Any], chunk_ms: int | None = None
+    ) -> None:
+        """Put the parts together; `Recognizer.load` does this for a bundle.
+
+        Raises:
+            BundleError: the tokenizer is not the model's.
+            ConfigError: a chunk size that the model cannot run at.
+        """
+        manifest = session.bundle.manifest
+        if len(tokenizer) != manifest.vocabulary_size or manifest.blank_id != tokenizer.blank_id:
+            raise BundleError(
+                f"{session.bundle.tokenizer_path}: {len(tokenizer)} pieces, but the model was trained with "
+                f"{manifest.vocabulary_size}; put the model's own tokenizer there, or export it again"
+            )
+        chunk_ms = manifest.default_chunk_ms if chunk_ms is None else chunk_ms
+        if not manifest.step_ms <= chunk_ms <= manifest.max_chunk_ms or chunk_ms % manifest.step_ms:
+            raise ConfigError(
+                f"chunk of {chunk_ms} ms: model {manifest.name!r} takes multiples of {manifest.step_ms} ms, "
+                f"up to {manifest.max_chunk_ms} ms (default {manifest.default_chunk_ms})"
+            )
+        self._session, self._tokenizer, self._search = session, tokenizer, search
+        self.chunk_ms = chunk_ms
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = DEFAULT,
+        *,
+        precision: Precision | None = None,
+        threads: int = 1,
+        chunk_ms: int | None = None,
+    ) -> Recognizer:
+        """Load a bundle.
+
+        Args:
+            model: the bundle's folder, or "default" for the model that ships with Leanformer.
+            precision: "int8" or "fp32"; None takes int8 if the bundle has it.
+            threads: threads inside one step of the model; more pay off for large models only.
+            chunk_ms: milliseconds of speech the model sees at a time: longer is more accurate, and later.
+                None takes what the model was chosen for.
+
+        Raises:
+            BundleError: the bundle cannot be used.
+            ConfigError: a value that this model cannot run at.
+            TokenizerError: the bundle's tokenizer is broken.
+        """
+        bundle = Bundle.open(model)
+        tokenizer = Tokenizer.load(bundle.tokenizer_path)
+        search = GreedySearch(bundle.manifest.blank_id)
+        return cls(Session(bundle, precision, threads), tokenizer, search, chunk_ms)
+
+    @property
+    def name(self) -> str:
+        """The model's name and precision, such as "lean-12 int8"."""
+        return f"{self._session.bundle.manifest.name} {self._session.precision}"
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate in Hz that needs no resampling."""
+        return self._session.bundle.manifest.features.sample_rate
+
+    def stream(self) -> Stream:
+        """A new stream: it holds only its own state."""
+        return Stream(self._session, self._tokenizer, self._search, self.chunk_ms)
+
+    def transcribe(self, audio: str | Path | NDArray[Any], sample_rate: int | None = None) -> Transcript:
+        """Transcribe a file or an array; memory does not grow with its length, but for the text.
+
+        Args:
+            audio: path of any file that libsndfile reads, or samples as for `Stream.accept_waveform`.
+            sample_rate: of an array; None means the model's own rate. A file brings its own.
+
+        Raises:
+            AudioError: the file cannot be read, or the samples cannot be used.
+        """
+        stream = self.stream()
+        if isinstance(audio, str | Path):
+            for block in read_blocks(audio, sample_rate=self.sample_rate):
+                stream.accept_waveform(block, self.sample_rate)
+        else:
+            samples = np.asarray(audio)
+            if samples.size == 0:
+                raise AudioError("the array has no samples: expected (S,) or (S, channels) with S > 0")
+            stream.accept_waveform(samples, sample_rate or self.sample_rate)
+        return stream.finish()
+
+    def segments(self, blocks: Iterable[NDArray[Any]], sample_rate: int | None = None) -> Iterator[Segment]:
+        """Transcribe blocks of samples as they come, and give each segment as soon as it is complete.
+
+        Args:
+            blocks: pieces of one recording, of any size, as for `Stream.accept_waveform`.
+            sample_rate: of the blocks; None means the model's own rate.
+        """
+        stream = self.stream()
+        for block in blocks:
+            stream.accept_waveform(block, sample_rate or self.sample_rate)
+            yield from stream.take_segments()
+        yield from stream.finish().segments

@@ -1,0 +1,110 @@
+"""Tokens become words, and words become segments, while the stream runs.
+
+A segment closes at a pause (no token for `pause` frames), or before the next word once it is `longest` frames
+long. Both follow from the tokens' times alone, so segments do not depend on how the audio was cut up, and a
+stream that never ends holds only its open segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from leanformer.runtime.transcript import Segment, Word
+
+# About the pause between two sentences read aloud.
+PAUSE_SECONDS = 1.0
+# A reader's paragraph, and what may be lost from the screen at once when a live stream breaks off.
+LONGEST_SECONDS = 20.0
+
+
+class Pieces(Protocol):
+    """What the segmenter needs of a tokenizer."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens."""
+        ...
+
+    def starts_word(self, token: int) -> bool:
+        """Whether a token begins a new word."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and the encoder frame that emitted it."""
+
+    id: int
+    frame: int
+
+
+class Segmenter:
+    """Takes a stream's tokens in order; gives each segment as soon as it is complete."""
+
+    def __init__(self, pieces: Pieces, frame_seconds: float) -> None:
+        self._pieces = pieces
+        self._frame_seconds = frame_seconds
+        self._pause = round(PAUSE_SECONDS / frame_seconds)
+        self._longest = round(LONGEST_SECONDS / frame_seconds)
+        self._open: list[Token] = []
+
+    def push(self, token: Token) -> Segment | None:
+        """Take the next token; returns the segment that ended before it, if one did."""
+        closed = self.flush() if self._ends_before(token) else None
+        self._open.append(token)
+        return closed
+
+    def idle(self, frame: int) -> Segment | None:
+        """Say that no token was emitted before `frame`; returns the segment that this ends, if it does."""
+        if self._open and frame - self._open[-1].frame >= self._pause:
+            return self.flush()
+        return None
+
+    def flush(self, last_second: float = float("inf")) -> Segment | None:
+        """End the open segment; None if it has no words. No word ends after `last_second`."""
+        words = tuple(words_of(self._open, self._pieces, self._frame_seconds, last_second))
+        self._open = []
+        return Segment.of(words) if words else None
+
+    def text(self, unsettled: Sequence[Token] = ()) -> str:
+        """The text of the open segment, with tokens that a search may still take back."""
+        words = words_of([*self._open, *unsettled], self._pieces, self._frame_seconds)
+        return " ".join(word.word for word in words)
+
+    def _ends_before(self, token: Token) -> bool:
+        if not self._open:
+            return False
+        length = token.frame - self._open[0].frame
+        return (
+            token.frame - self._open[-1].frame >= self._pause
+            or (length >= self._longest and self._pieces.starts_word(token.id))
+            or length >= 2 * self._longest  # noise spelled without a word boundary
+        )
+
+
+def words_of(
+    tokens: Sequence[Token], pieces: Pieces, frame_seconds: float, last_second: float = float("inf")
+) -> list[Word]:
+    """The words that `tokens` spell.
+
+    A word starts with its first visible token's frame and ends one frame after its last one's, though not
+    after `last_second`. A token that is only a word boundary has no part in a word's times.
+    """
+    words = []
+    for group in _by_word(tokens, pieces):
+        visible = [token for token in group if pieces.decode([token.id])]
+        if visible:
+            start = round(visible[0].frame * frame_seconds, 3)
+            end = min(round((visible[-1].frame + 1) * frame_seconds, 3), last_second)
+            words.append(Word(pieces.decode([token.id for token in group]), start, end))
+    return words
+
+
+def _by_word(tokens: Sequence[Token], pieces: Pieces) -> list[list[Token]]:
+    groups: list[list[Token]] = []
+    for token in tokens:
+        if not groups or pieces.starts_word(token.id):
+            groups.append([])
+        groups[-1].append(token)
+    return groups

@@ -1,0 +1,57 @@
+"""What a recogniser returns: words with their times, in segments."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word; `start` and `end` in seconds from the beginning of the audio, start < end."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Words between two pauses. `text` is the words with single spaces; times as of the outer words."""
+
+    text: str
+    start: float
+    end: float
+    words: tuple[Word, ...]
+
+    @classmethod
+    def of(cls, words: tuple[Word, ...]) -> Segment:
+        """The segment of these words, of which there is at least one."""
+        return cls(" ".join(word.word for word in words), words[0].start, words[-1].end, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """All that was understood; no segments when nobody spoke. `duration` is the audio's, in seconds."""
+
+    segments: tuple[Segment, ...]
+    duration: float
+
+    @property
+    def text(self) -> str:
+        """The whole text on one line."""
+        return " ".join(segment.text for segment in self.segments)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words in order; they never overlap."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: text, duration, words, and segments with their own words."""
+        return {
+            "text": self.text,
+            "duration": self.duration,
+            "words": [asdict(word) for word in self.words],
+            "segments": [asdict(segment) for segment in self.segments],
+        }

@@ -1,0 +1,1 @@
+"""Text: transcripts made uniform, and word-pieces in and out."""

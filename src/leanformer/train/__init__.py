@@ -1,0 +1,1 @@
+"""Training: recipe, objectives, schedule, checkpoints, loop."""

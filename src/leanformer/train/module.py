@@ -1,0 +1,149 @@
+"""The Lightning module: one training step, one dev step, one optimiser."""
+
+from dataclasses import replace
+from typing import Any
+
+import lightning
+import torch
+from jiwer import process_words
+from torch import Tensor
+
+from leanformer.data.loader import TrainingBatch
+from leanformer.features.augmentation import SpecAugment
+from leanformer.features.fbank import Fbank
+from leanformer.layers.streaming import Context
+from leanformer.model import BLANK_ID, SpeechModel
+from leanformer.text.tokenizer import Tokenizer
+from leanformer.train.objective import ctc_loss, phone_loss, phone_targets
+from leanformer.train.recipe import Recipe
+from leanformer.train.schedule import ctc_weight, draw_context, rate_factor, step_seed
+from leanformer.train.text_injection import TextSpeaker
+
+
+class Training(lightning.LightningModule):
+    """Trains a SpeechModel by a recipe. Everything random in a step is seeded by (seed, step)."""
+
+    def __init__(self, model: SpeechModel, recipe: Recipe, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.fbank = Fbank()
+        self.augment = SpecAugment(recipe.augment.spec)
+        self.speaker: TextSpeaker | None = None
+        if recipe.text.files and model.phone_head is not None:
+            self.speaker = TextSpeaker(recipe.text, tokenizer, model.phone_head.slots)
+        self._edits = [0, 0]  # word errors and words of the dev data so far
+
+    def training_step(self, batch: TrainingBatch, batch_index: int) -> Tensor:
+        """The loss of one batch."""
+        step, recipe = self.global_step, self.recipe
+        seed = step_seed(recipe.seed, step)
+        torch.manual_seed(seed)
+        features, lengths = self.fbank(batch.waveforms, batch.lengths)
+        features = self.augment(self.model.normalize(features), lengths, torch.Generator().manual_seed(seed))
+        frames = -(-features.shape[1] // recipe.model.encoder.subsampling.factor)
+        out = self.model.train_outputs(
+            features, lengths, draw_context(recipe.context, recipe.seed, step, frames)
+        )
+        loss = ctc = ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths)
+        logs = {"train/ctc": ctc.detach()}
+        if out.phone_logits is not None and batch.phones is not None:
+            phone, accuracy = phone_loss(out.phone_logits, batch.phones)
+            loss = ctc_weight(step, recipe.objective) * ctc + recipe.objective.phone_weight * phone
+            logs |= {"train/phone": phone.detach(), "train/phone_accuracy": accuracy}
+            if self.speaker is not None:
+                self._keep_posteriors(out.phone_logits.detach(), batch.phones)
+        if self.speaker is not None and step >= recipe.text.start_step and self.speaker.bank.is_ready():
+            text = self._text_loss(self.speaker)
+            loss = loss + recipe.text.weight * text
+            logs["train/text"] = text.detach()
+        self.log_dict(logs, batch_size=1)
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
+        return loss
+
+    def _keep_posteriors(self, logits: Tensor, phones: Tensor) -> None:
+        posteriors = logits.softmax(dim=-1).flatten(1, 2)  # (B, slots in time, NUM_PHONES)
+        labels = phone_targets(phones, posteriors.shape[1])
+        assert self.speaker is not None
+        self.speaker.bank.add(posteriors.cpu().numpy(), labels.cpu().numpy())
+
+    def _text_loss(self, speaker: TextSpeaker) -> Tensor:
+        recipe, step = self.recipe, self.global_step
+        batch = speaker.batch((recipe.seed, step, 1))
+        device = self.model.feature_mean.device
+        context = draw_context(recipe.context, recipe.seed, step, recipe.text.frames)
+        out = self.model.text_outputs(batch.posteriors.to(device), batch.lengths.to(device), context)
+        return ctc_loss(out.log_probs, out.lengths, batch.targets.to(device), batch.target_lengths.to(device))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the posterior bank, which later text batches are drawn from."""
+        if self.speaker is not None:
+            checkpoint["posterior_bank"] = self.speaker.bank.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the posterior bank, if the checkpoint has one."""
+        if self.speaker is not None and "posterior_bank" in checkpoint:
+            self.speaker.bank.load_state_dict(checkpoint["posterior_bank"])
+
+    def validation_step(self, batch: TrainingBatch, batch_index: int) -> None:
+        """Greedy word errors of one dev batch, in the streaming context of the recipe."""
+        context = Context(self.recipe.context.dev_chunk_size, self.recipe.context.dev_left_context)
+        features, lengths = self.fbank(batch.waveforms, batch.lengths)
+        out = self.model.train_outputs(self.model.normalize(features), lengths, context)
+        self.log(
+            "dev/ctc", ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths), batch_size=1
+        )
+        for row, best in enumerate(out.log_probs.argmax(dim=-1)):
+            count = int(batch.target_lengths[row])
+            if count == 0:
+                continue
+            tokens = best[: int(out.lengths[row])].unique_consecutive()
+            measured = process_words(
+                self.tokenizer.decode(batch.targets[row, :count].tolist()),
+                self.tokenizer.decode(tokens[tokens != BLANK_ID].tolist()),
+            )
+            self._edits[0] += measured.substitutions + measured.deletions + measured.insertions
+            self._edits[1] += measured.hits + measured.substitutions + measured.deletions
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the word error rate over the dev data."""
+        errors, words = self._edits
+        self._edits = [0, 0]
+        self.log("dev_wer", errors / max(1, words), prog_bar=True)
+
+    def transfer_batch_to_device(
+        self, batch: TrainingBatch, device: torch.device, dataloader_idx: int
+    ) -> TrainingBatch:
+        """Move every tensor of a batch (Lightning's own way refuses frozen dataclasses)."""
+        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(batch).items() if isinstance(v, Tensor)}
+        return replace(batch, **moved)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by norm. Lightning would refuse a fused optimiser, for fear of scaled gradients; bf16 has none."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.recipe.optimizer.clip_norm)
+        self.log("train/gradient_norm", norm, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; biases, norms and other vectors are not decayed."""
+        config = self.recipe.optimizer
+        decayed = [p for p in self.model.parameters() if p.dim() > 1]
+        others = [p for p in self.model.parameters() if p.dim() <= 1]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=config.peak_rate,
+            betas=config.betas,
+            fused=True,
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_factor(step, config, self.recipe.schedule.max_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

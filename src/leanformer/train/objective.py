@@ -1,0 +1,60 @@
+"""The losses: CTC on the output, cross-entropy on aligned phones at a lower head."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from leanformer.model import BLANK_ID, NUM_PHONES, PHONE_SLOT_FRAMES
+
+
+def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """Connectionist temporal classification (Graves et al. 2006), in nats per target token.
+
+    Args:
+        log_probs: (B, T, V) float32.
+        lengths: (B,) valid frames.
+        targets: (B, U) token ids, padded with anything.
+        target_lengths: (B,); 0 for an empty row, which counts for nothing.
+
+    Rows whose target cannot fit their frames have an infinite loss and are left out (`zero_infinity`).
+    """
+    spoken = target_lengths > 0
+    losses = F.ctc_loss(
+        log_probs.transpose(0, 1),
+        targets,
+        lengths,
+        target_lengths,
+        blank=BLANK_ID,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return (losses * spoken).sum() / target_lengths.sum().clamp(min=1)
+
+
+def phone_loss(logits: Tensor, phones: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy and accuracy on labelled slots.
+
+    Args:
+        logits: (B, T', slots, NUM_PHONES).
+        phones: (B, T10ms), the phone of each feature frame, 0 where unknown.
+    """
+    wanted = phone_targets(phones, logits.shape[1] * logits.shape[2])
+    flat, labels = logits.reshape(-1, NUM_PHONES), wanted.reshape(-1)
+    known = labels > 0
+    losses = F.cross_entropy(flat, labels, reduction="none")
+    total = known.sum().clamp(min=1)
+    right = ((flat.argmax(dim=-1) == labels) & known).sum() / total
+    return (losses * known).sum() / total, right
+
+
+def phone_targets(phones: Tensor, slots: int) -> Tensor:
+    """The label in the middle of each slot: (B, T10ms) -> (B, slots), 0 beyond the end."""
+    middles = phones[:, PHONE_SLOT_FRAMES // 2 :: PHONE_SLOT_FRAMES][:, :slots]
+    return F.pad(middles, (0, slots - middles.shape[1]))
+
+
+def longest_fit(targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """Frames that CTC needs for each target (B, U): its length plus one blank between equal neighbours."""
+    places = torch.arange(1, targets.shape[1], device=targets.device)
+    repeats = (targets[:, 1:] == targets[:, :-1]) & (places < target_lengths[:, None])
+    return target_lengths + repeats.sum(dim=1)

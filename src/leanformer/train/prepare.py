@@ -1,0 +1,127 @@
+"""From a recipe and data folders to what a run needs: tokenizer, datasets, model."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lhotse import CutSet
+
+from leanformer.config import ModelConfig
+from leanformer.data.alignment import AlignmentTable
+from leanformer.data.corpora import load_corpus
+from leanformer.data.loader import BatchStream, Dataset, make_dataset
+from leanformer.data.waveforms import WaveformCache, default_cache_folder
+from leanformer.errors import DataError
+from leanformer.features.fbank import Fbank
+from leanformer.model import SpeechModel
+from leanformer.text.normalization import normalize
+from leanformer.text.tokenizer import Tokenizer, train_tokenizer
+from leanformer.train.recipe import Recipe
+
+_LOG = logging.getLogger(__name__)
+STATISTICS_BATCHES = 50
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run trains with. `recipe` is the given one with the vocabulary size of the tokenizer."""
+
+    recipe: Recipe
+    tokenizer: Tokenizer
+    stream: BatchStream
+    dev: Dataset | None
+
+
+def read_split(
+    folders: Sequence[Path],
+    split: str,
+    exclude: Sequence[str] = (),
+    unspellable: Callable[[str], set[str]] | None = None,
+) -> CutSet:
+    """All utterances of a split in several data folders; folders without that split are passed over.
+
+    Raises:
+        DataError: if no folder has any.
+    """
+    found, problems = [], []
+    for folder in folders:
+        try:
+            found.append(
+                load_corpus(folder, split, exclude=exclude, normalize=normalize, unspellable=unspellable)
+            )
+        except DataError as error:
+            problems.append(str(error))
+    if not found:
+        raise DataError("; ".join(problems) or "no data folder given; name one with --data")
+    return CutSet.from_cuts(cut for cuts in found for cut in cuts)
+
+
+def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None = None) -> Prepared:
+    """Read the corpora, make or load the tokenizer, decode the audio once into the cache.
+
+    Args:
+        recipe: what to train.
+        folders: data folders, each a corpus or a folder of corpora.
+        tokenizer: that of the run being resumed; else the recipe's.
+
+    Raises:
+        DataError, TokenizerError: naming what is missing or cannot be used.
+    """
+    corpora = recipe.corpora
+    tokenizer = tokenizer or _make_tokenizer(recipe, folders)
+    train = read_split(folders, corpora.train_split, corpora.exclude, tokenizer.unspellable)
+    try:
+        dev = read_split(folders, corpora.dev_split, corpora.exclude, tokenizer.unspellable)
+    except DataError as error:
+        _LOG.warning("training goes on without dev passes: %s", error)
+        dev = None
+    cache = WaveformCache(default_cache_folder())
+    phones = AlignmentTable.load(*corpora.alignments) if corpora.alignments else None
+    model = recipe.model.model_copy(update={"vocabulary_size": len(tokenizer)})
+    recipe = recipe.model_copy(update={"model": ModelConfig.model_validate(model.model_dump())})
+    stream = BatchStream(
+        make_dataset(train, cache.open(train, speeds=recipe.augment.speeds), tokenizer, phones),
+        recipe.batch,
+        recipe.augment.noise,
+        recipe.seed,
+    )
+    measured = None if dev is None else make_dataset(dev, cache.open(dev, speeds=(1.0,)), tokenizer)
+    return Prepared(recipe, tokenizer, stream, measured)
+
+
+def new_model(prepared: Prepared) -> SpeechModel:
+    """A freshly initialised model whose feature statistics are those of the training data."""
+    torch.manual_seed(prepared.recipe.seed)
+    model = SpeechModel(prepared.recipe.model)
+    mean, std = feature_statistics(prepared.stream)
+    model.feature_mean.copy_(mean)
+    model.feature_std.copy_(std)
+    return model
+
+
+def feature_statistics(stream: BatchStream) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each log-mel bin over the first batches of training: (80,) each."""
+    fbank = Fbank()
+    count, total, squares = 0, torch.zeros(80, dtype=torch.float64), torch.zeros(80, dtype=torch.float64)
+    for batch in stream.iterate(0, min(STATISTICS_BATCHES, len(stream.epoch(0)))):
+        features, lengths = fbank(batch.waveforms, batch.lengths)
+        for row, length in zip(features.double(), lengths.tolist(), strict=True):
+            total += row[:length].sum(dim=0)
+            squares += row[:length].square().sum(dim=0)
+            count += length
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).clamp(min=1e-4).sqrt().float()
+
+
+def _make_tokenizer(recipe: Recipe, folders: Sequence[Path]) -> Tokenizer:
+    config = recipe.tokenizer
+    if config.path:
+        return Tokenizer.load(config.path)
+    train = read_split(folders, recipe.corpora.train_split, recipe.corpora.exclude)
+    # Digits and foreign letters would each take a piece; utterances with them are skipped later, and counted.
+    texts = (
+        t for cut in train if not (set(t := cut.supervisions[0].text) - set("abcdefghijklmnopqrstuvwxyz' "))
+    )
+    return train_tokenizer(texts, config.vocabulary_size, config.kind)

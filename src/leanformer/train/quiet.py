@@ -1,0 +1,32 @@
+"""Lightning's tips, and its warnings about choices that are meant, kept from the user; all others are shown."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+_MEANT = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code
+    r"You defined a `validation_step` but have no `val_dataloader`",  # data without a dev split: we say so ourselves
+    r"Checkpoint directory .* exists and is not empty",
+    r"The '.*_dataloader' does not have many workers",
+    r".*tensorboardX.*",
+)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Run Lightning without its asides."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in _MEANT:
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

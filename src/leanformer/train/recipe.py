@@ -1,0 +1,121 @@
+"""A training recipe: everything that decides what a run does, in one TOML."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from leanformer.config import Frozen, ModelConfig, PositiveInt
+from leanformer.data.batching import BatchConfig
+from leanformer.data.noise import NoiseConfig
+from leanformer.features.augmentation import SpecAugmentConfig
+
+NotNegative = Annotated[float, Field(ge=0.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class CorporaConfig(Frozen):
+    """Which utterances to read from the data folders."""
+
+    train_split: str = "train"
+    dev_split: str = "dev"
+    exclude: tuple[str, ...] = ()
+    """Names of corpora (folders) to leave out."""
+    alignments: tuple[str, ...] = ()
+    """Files of `leanformer align`, for the phone head."""
+
+
+class TokenizerConfig(Frozen):
+    """The output units, trained from the transcripts unless `path` gives a tokenizer."""
+
+    kind: Literal["unigram", "bpe", "char"] = "unigram"
+    vocabulary_size: PositiveInt = 256
+    path: str = ""
+
+
+class AugmentConfig(Frozen):
+    """Disturbances of the training data; the dev data stays as it is."""
+
+    speeds: tuple[float, ...] = (1.0, 0.9, 1.1)
+    noise: NoiseConfig = NoiseConfig()
+    spec: SpecAugmentConfig = SpecAugmentConfig()
+
+
+class OptimizerConfig(Frozen):
+    """AdamW with linear warm-up, a plateau, and a linear decay to zero at the end."""
+
+    peak_rate: NotNegative = 1e-3
+    warmup_steps: PositiveInt = 1000
+    decay_steps: PositiveInt = 2000
+    """Length of the final decay; a run that is to go on later resumes from before it."""
+    weight_decay: NotNegative = 1e-2
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: NotNegative = 5.0
+    average_decay: Probability = 0.999
+    """Of the exponential moving average of the weights, which is what is evaluated and exported."""
+
+
+class ContextConfig(Frozen):
+    """Dynamic chunk training: each batch draws its attention context, in encoder frames."""
+
+    chunk_sizes: tuple[PositiveInt, ...] = (4, 8, 16)
+    left_contexts: tuple[PositiveInt, ...] = (32, 64)
+    full_probability: Probability = 0.25
+    """Of seeing the whole utterance instead."""
+    dev_chunk_size: PositiveInt = 8
+    dev_left_context: PositiveInt = 64
+
+
+class ObjectiveConfig(Frozen):
+    """CTC on the output; cross-entropy on aligned phones at the phone head."""
+
+    phone_weight: NotNegative = 0.5
+    ctc_ramp_steps: int = 0
+    """Steps in which the weight of CTC grows from 0 to 1, so that phones come first."""
+
+
+class TextConfig(Frozen):
+    """Text injection: text alone, in the model's own phone posteriors, for the layers above the phone head."""
+
+    files: tuple[str, ...] = ()
+    """Paths or patterns of .txt or .txt.xz files; none turns text injection off."""
+    weight: NotNegative = 1.0
+    start_step: NonNegativeInt = 1000
+    """By then the posteriors should mean something."""
+    rows: PositiveInt = 8
+    frames: PositiveInt = 150
+    """Encoder frames of a row, at most."""
+
+
+class ScheduleConfig(Frozen):
+    """How long, and how often to look."""
+
+    max_steps: PositiveInt = 20_000
+    dev_every_steps: PositiveInt = 1000
+    checkpoint_minutes: NotNegative = 5.0
+
+
+class Recipe(Frozen):
+    """One run. `model.vocabulary_size` is set from the tokenizer."""
+
+    name: str
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    corpora: CorporaConfig = CorporaConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    batch: BatchConfig = BatchConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    context: ContextConfig = ContextConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    text: TextConfig = TextConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.augment.speeds[:1] != (1.0,):
+            raise ValueError("augment.speeds must begin with 1.0, the undisturbed speed")
+        if self.model.phone_head is not None and not self.corpora.alignments:
+            raise ValueError("model.phone_head needs corpora.alignments; make one with `leanformer align`")
+        if self.text.files and (self.model.phone_head is None or not self.model.phone_head.condition):
+            raise ValueError("text.files needs model.phone_head with condition = true: text enters there")
+        return self

@@ -1,0 +1,31 @@
+"""What changes with the step: learning rate, CTC's weight, the attention context. All pure functions."""
+
+import numpy as np
+
+from leanformer.layers.streaming import Context
+from leanformer.train.recipe import ContextConfig, ObjectiveConfig, OptimizerConfig
+
+
+def rate_factor(step: int, config: OptimizerConfig, max_steps: int) -> float:
+    """Fraction of the peak rate at a step: warm-up, plateau, decay to zero at `max_steps`."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    left = min(1.0, max(0.0, (max_steps - step) / config.decay_steps))
+    return warm * left
+
+
+def ctc_weight(step: int, config: ObjectiveConfig) -> float:
+    """Weight of the CTC loss at a step."""
+    return 1.0 if config.ctc_ramp_steps <= 0 else min(1.0, step / config.ctc_ramp_steps)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """One seed for everything random in a training step, so that a resumed run draws the same."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def draw_context(config: ContextConfig, seed: int, step: int, frames: int) -> Context:
+    """The attention context of one batch whose longest row has `frames` encoder frames."""
+    rng = np.random.default_rng((seed, step))
+    if rng.random() < config.full_probability:
+        return Context(max(1, frames), 0)
+    return Context(int(rng.choice(config.chunk_sizes)), int(rng.choice(config.left_contexts)))

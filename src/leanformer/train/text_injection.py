@@ -1,0 +1,143 @@
+"""Training the upper layers on text alone, spoken in the model's own phone posteriors.
+
+The phone head feeds posteriors back into the encoder, so the layers above it can be trained without audio, if
+only the posteriors look real. They are: whenever audio is trained, each aligned phone's stretch of posteriors,
+errors and all, goes into a bank; a sentence is "spoken" by laying drawn stretches of its phones end to end.
+So a few hours of speech teach what phones sound like, and millions of words how they are spelled and follow
+one another. The idea is that of text injection (Thomas et al. 2022; JOIST, Sainath et al. 2023); the bank of
+posterior stretches is our own.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leanformer.data.phones import SILENCE, phone_id
+from leanformer.data.sentences import Lexicon, Sentences
+from leanformer.model import NUM_PHONES
+from leanformer.text.tokenizer import Tokenizer
+from leanformer.train.recipe import TextConfig
+
+LONGEST_SLOTS = 12
+STRETCHES = 256
+PAUSE_PROBABILITY = 0.12
+_SILENCE_ID = phone_id(SILENCE)
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Sentences as posteriors (B, T', slots, NUM_PHONES) with `lengths` (B,), and their tokens."""
+
+    posteriors: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+
+class PosteriorBank:
+    """For each phone a ring of stretches of posteriors, the newest replacing the oldest.
+
+    `stretches` (NUM_PHONES, STRETCHES, LONGEST_SLOTS, NUM_PHONES) half precision; `slots` (NUM_PHONES, STRETCHES)
+    counts the valid ones of each stretch, 0 where nothing is kept yet; `added` (NUM_PHONES,) counts all ever added.
+    """
+
+    def __init__(self) -> None:
+        self.stretches = np.zeros((NUM_PHONES, STRETCHES, LONGEST_SLOTS, NUM_PHONES), np.float16)
+        self.slots = np.zeros((NUM_PHONES, STRETCHES), np.int64)
+        self.added = np.zeros(NUM_PHONES, np.int64)
+
+    def add(self, posteriors: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Keep the stretches of one batch: posteriors (B, S, NUM_PHONES) by slot, labels (B, S), 0 unknown."""
+        for row, row_labels in zip(posteriors, labels, strict=True):
+            edges = np.flatnonzero(np.diff(row_labels, prepend=-1, append=-1))
+            for start, stop in itertools.pairwise(edges):
+                phone = int(row_labels[start])
+                if phone == 0:
+                    continue
+                place = self.added[phone] % STRETCHES
+                kept = min(stop - start, LONGEST_SLOTS)
+                self.stretches[phone, place, :kept] = row[start : start + kept]
+                self.slots[phone, place] = kept
+                self.added[phone] += 1
+
+    def speak(self, phones: list[int], rng: np.random.Generator) -> NDArray[np.float16]:
+        """Posteriors (S, NUM_PHONES) of a phone sequence; every phone must have been added before."""
+        numbers = np.asarray(phones)
+        places = rng.integers(0, np.minimum(self.added[numbers], STRETCHES))
+        valid = np.arange(LONGEST_SLOTS) < self.slots[numbers, places][:, None]
+        spoken: NDArray[np.float16] = self.stretches[numbers, places][valid]
+        return spoken
+
+    def is_ready(self) -> bool:
+        """Whether every phone can be spoken."""
+        return bool((self.added[1:] > 0).all())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The bank as tensors, for a checkpoint."""
+        return {name: torch.from_numpy(value.copy()) for name, value in vars(self).items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, value.numpy().copy())
+
+
+class TextSpeaker:
+    """Makes text batches from sentences, a dictionary and a bank."""
+
+    def __init__(self, config: TextConfig, tokenizer: Tokenizer, slots_per_frame: int) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.slots_per_frame = slots_per_frame
+        self.sentences = Sentences(config.files)
+        self.lexicon = Lexicon()
+        self.bank = PosteriorBank()
+
+    def batch(self, seed: tuple[int, ...]) -> TextBatch:
+        """One batch of `config.rows` rows; the same seed and bank give the same batch."""
+        rng = np.random.default_rng(seed)
+        spoken = [self._row(rng) for _ in range(self.config.rows)]
+        frames = self.config.frames
+        slots = frames * self.slots_per_frame
+        posteriors = np.zeros((len(spoken), slots, NUM_PHONES), np.float32)
+        lengths = np.zeros(len(spoken), np.int64)
+        widest = max(len(tokens) for _, tokens in spoken)
+        targets = np.zeros((len(spoken), -(-widest // 16) * 16), np.int64)
+        for row, (sound, tokens) in enumerate(spoken):
+            kept = sound[:slots]
+            posteriors[row, : len(kept)] = kept
+            lengths[row] = -(-len(kept) // self.slots_per_frame)
+            targets[row, : len(tokens)] = tokens
+        return TextBatch(
+            torch.from_numpy(posteriors.reshape(len(spoken), frames, self.slots_per_frame, NUM_PHONES)),
+            torch.from_numpy(lengths),
+            torch.from_numpy(targets),
+            torch.tensor([len(tokens) for _, tokens in spoken]),
+        )
+
+    def _row(self, rng: np.random.Generator) -> tuple[NDArray[np.float16], list[int]]:
+        """Consecutive words from a random place that together last a random time, at most `frames`."""
+        longest = int(self.config.frames * self.slots_per_frame * rng.uniform(0.25, 1.0))
+        sounds = [self.bank.speak([_SILENCE_ID], rng)]
+        words: list[str] = []
+        total = len(sounds[0])
+        for word in self.sentences.words_from(int(rng.integers(len(self.sentences)))):
+            phones = self.lexicon.pronounce(word, rng)
+            if phones is None:
+                if words:
+                    break
+                continue  # begin after the word that nobody can say
+            if rng.random() < PAUSE_PROBABILITY:
+                phones = [*phones, _SILENCE_ID]
+            sound = self.bank.speak(phones, rng)
+            if words and total + len(sound) > longest:
+                break
+            sounds.append(sound)
+            words.append(word)
+            total += len(sound)
+        return np.concatenate(sounds), self.tokenizer.encode(" ".join(words))

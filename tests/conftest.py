@@ -1,0 +1,151 @@
+"""A bundle without a trained model: small enough to build in a moment, stateful enough to notice lost state.
+
+Its graph counts loud frames since the stream began, and every `FRAMES_PER_TOKEN` of them move on to the next
+token of the vocabulary (0 is the blank). Speech is noise and silence is silence: the text follows from how
+long it was loud, and from nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from leanformer.features.spec import FeatureSpec
+from leanformer.text.tokenizer import Tokenizer, train_tokenizer
+
+RATE = 16_000
+FACTOR = 4
+CHUNK_MS = 320
+FRAMES_PER_TOKEN = 12
+
+# `round` is one cycle of the vocabulary; the count stays below it, so that days of stream are exact.
+GRAPH = """
+<ir_version: 9, opset_import: ["" : 18]>
+counter (float[batch, frames, 80] features, int64[batch] lengths,
+         float[batch, 1] state_count, float[batch, 2, 3] state_steps)
+     => (float[batch, outputs, {vocabulary}] log_probs, int64[batch] log_prob_lengths,
+         float[batch, 1] next_state_count, float[batch, 2, 3] next_state_steps)
+{{
+    zero = Constant <value_int: int = 0> ()
+    one = Constant <value_int: int = 1> ()
+    axis_one = Constant <value_ints: ints = [1]> ()
+    axis_two = Constant <value_ints: ints = [2]> ()
+    shape = Shape (features)
+    num_frames = Gather (shape, one)
+    places = Range (zero, num_frames, one)
+    ends = Unsqueeze (lengths, axis_one)
+    valid = Less (places, ends)
+    level = ReduceMean <keepdims: int = 0> (features, axis_two)
+    threshold = Constant <value_float: float = 5.0> ()
+    above = Greater (level, threshold)
+    loud = And (above, valid)
+    counted = Cast <to: int = 1> (loud)
+    by_four = Constant <value_ints: ints = [0, -1, 4]> ()
+    groups = Reshape (counted, by_four)
+    added = ReduceSum <keepdims: int = 0> (groups, axis_two)
+    summed = CumSum (added, one)
+    total = Add (summed, state_count)
+    round = Constant <value_float: float = {round}> ()
+    count = Mod <fmod: int = 1> (total, round)
+    per_token = Constant <value_float: float = {frames_per_token}> ()
+    tokens = Div (count, per_token)
+    token = Floor (tokens)
+    column = Unsqueeze (token, axis_two)
+    labels = Constant <value_floats: floats = {labels}> ()
+    differences = Sub (column, labels)
+    distances = Abs (differences)
+    scale = Constant <value_float: float = -5.0> ()
+    logits = Mul (distances, scale)
+    log_probs = LogSoftmax <axis: int = -1> (logits)
+    three = Constant <value_int: int = 3> ()
+    four = Constant <value_int: int = 4> ()
+    rounded = Add (lengths, three)
+    log_prob_lengths = Div (rounded, four)
+    last = Constant <value_int: int = -1> ()
+    last_count = Gather <axis: int = 1> (count, last)
+    next_state_count = Unsqueeze (last_count, axis_one)
+    one_step = Constant <value_float: float = 1.0> ()
+    next_state_steps = Add (state_steps, one_step)
+}}
+"""
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    """Word-pieces: whole words, parts of words, and single letters."""
+    return train_tokenizer(["the cat sat on the mat", "a cat and a rat ran", "that man sat on a hat"], 18)
+
+
+@pytest.fixture(scope="session")
+def build_bundle(tokenizer: Tokenizer) -> Callable[..., Path]:
+    """Writes a bundle into a folder; keyword arguments replace values of its manifest."""
+
+    def build(folder: Path, **changes: Any) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        graph = GRAPH.format(
+            vocabulary=len(tokenizer),
+            round=float(FRAMES_PER_TOKEN * len(tokenizer)),
+            frames_per_token=float(FRAMES_PER_TOKEN),
+            labels=[float(label) for label in range(len(tokenizer))],
+        )
+        parts = {
+            "model.int8.onnx": onnx.parser.parse_model(graph).SerializeToString(),
+            "tokenizer.model": tokenizer.to_bytes(),
+            "MODEL_CARD.md": b"It counts.\n",
+        }
+        for name, content in parts.items():
+            (folder / name).write_bytes(content)
+        manifest = {
+            "format": "leanformer-bundle",
+            "version": 1,
+            "name": "counter",
+            "licence": "Apache-2.0",
+            "features": FeatureSpec().to_dict(),
+            "blank_id": 0,
+            "vocabulary_size": len(tokenizer),
+            "subsampling_factor": FACTOR,
+            "default_chunk_ms": CHUNK_MS,
+            "max_chunk_ms": 10_240,
+            "graphs": {"int8": {"file": "model.int8.onnx"}},
+            "state": [
+                {"input": f"state_{name}", "output": f"next_state_{name}", "shape": shape, "dtype": "float32"}
+                for name, shape in (("count", ["batch", 1]), ("steps", ["batch", 2, 3]))
+            ],
+            "parts": {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(build_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle, unharmed."""
+    return build_bundle(tmp_path_factory.mktemp("bundle") / "counter")
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[[float], np.ndarray]:
+    """So many seconds of what the bundle takes for speech, (S,) float32."""
+    generator = np.random.default_rng(7)
+
+    def make(seconds: float, rate: int = RATE) -> np.ndarray:
+        return (0.2 * generator.standard_normal(round(seconds * rate))).clip(-1, 1).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def speech(noise: Callable[[float], np.ndarray]) -> np.ndarray:
+    """(S,) float32 at 16 kHz: two sentences with a pause of 1.6 s between them, and silence around."""
+    silence = np.zeros(int(0.4 * RATE), np.float32)
+    return np.concatenate([silence, noise(1.53), *[silence] * 4, noise(2.71), silence[:1234]])
