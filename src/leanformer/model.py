@@ -42,6 +42,10 @@ class PhoneHead(nn.Module):
         self.hide_audio = hide_audio
         self.classify = nn.Linear(dim, slots * NUM_PHONES)
         self.condition = nn.Linear(slots * NUM_PHONES, dim) if condition else None
+        if self.condition is not None:
+            # A posterior is near one-hot: what it tells is then about as loud as a normalised frame.
+            nn.init.normal_(self.condition.weight, std=slots**-0.5)
+            nn.init.zeros_(self.condition.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer output with what the head makes of it added."""

@@ -115,7 +115,7 @@ def test_an_unwritable_output_is_one_clear_line(spoken: Path, tmp_path: Path) ->
 
 def test_flite_spells_what_the_dictionary_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("flite"):
-        assert list(aligner._spell("gathercole"))[0] == "G"
+        assert aligner._spell("gathercole")[:1] == ["G"]
         assert aligner._spell("-ps") == ()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert aligner._spell("gathercole") == ()
@@ -127,3 +127,13 @@ def test_a_broken_file_does_not_end_the_run(tmp_path: Path, write_tsv: Callable[
     report = align(load_corpus(folder), tmp_path / "out.jsonl", jobs=1)
     assert report.failed == 1
     assert "a.wav" in (tmp_path / "out.jsonl").read_text()
+
+
+def test_processes_find_what_one_finds(
+    spoken: Path, aligned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alignment, "_CHUNK", 1)
+    align(load_corpus(spoken), tmp_path / "two.jsonl", jobs=2)
+    one, two = AlignmentTable.load(aligned), AlignmentTable.load(tmp_path / "two.jsonl")
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name])

@@ -13,7 +13,7 @@ from cyclopts import Parameter, validators
 
 from leanformer.cli.outcome import ERROR, OK, UsageError, report
 from leanformer.cli.outputs import replacing
-from leanformer.errors import DataError
+from leanformer.errors import DataError, LeanformerError
 from leanformer.runtime.bundle import Precision
 
 if TYPE_CHECKING:
@@ -122,11 +122,16 @@ def _print(made: Report, worst: int) -> None:
 
 def _write(made: Report, path: Path) -> None:
     text = json.dumps(made.to_dict(), ensure_ascii=False, indent=2) + "\n"
-    if path.exists() and not path.is_file():  # /dev/stdout and the like must not be replaced
-        path.write_text(text, encoding="utf-8")
-        return
-    with replacing(path.resolve()) as file:
-        file.write(text)
+    try:
+        if path.exists() and not path.is_file():  # /dev/stdout and the like must not be replaced
+            path.write_text(text, encoding="utf-8")
+            return
+        with replacing(path.resolve()) as file:
+            file.write(text)
+    except OSError as error:
+        raise LeanformerError(
+            f"--json {path}: cannot be written ({error.strerror}); name another file"
+        ) from error
 
 
 def _report_failures(failures: Mapping[str, str]) -> int:

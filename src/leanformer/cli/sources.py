@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from leanformer.audio.blocks import read_blocks
 from leanformer.cli.outcome import STDIN
 from leanformer.errors import AudioError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _STDIN_NAME = "-"
 # What libsndfile reads and people keep speech in; only used to pick files out of a folder.
@@ -48,6 +49,8 @@ class Source:
 
     def blocks(self, sample_rate: int, raw_rate: int) -> Iterator[NDArray[np.float32]]:
         """The recording's samples at `sample_rate`, mono; see `read_blocks` for the errors."""
+        from leanformer.audio.blocks import read_blocks
+
         if not self.is_stdin:
             return read_blocks(self.name, sample_rate=sample_rate)
         if sys.stdin.isatty():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +14,14 @@ from cyclopts import Parameter
 
 from leanformer.cli.outcome import OK
 
+_Several = Parameter(negative=(), consume_multiple=True)
+
 
 def train(
     recipe: Path,
     *,
-    data: Annotated[tuple[Path, ...], Parameter(negative=(), consume_multiple=True)] = (),
-    set: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True)] = (),
+    data: Annotated[tuple[Path, ...], _Several] = (),
+    changes: Annotated[tuple[str, ...], _Several, Parameter(name="--set")] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -28,17 +32,17 @@ def train(
     Args:
         recipe: The recipe, a TOML file.
         data: Corpora, or folders of corpora. Default: $LEANFORMER_DATA, else ../shared/data.
-        set: Values that replace the recipe's, such as optimizer.peak_rate=1e-3 or model.encoder.dropout=0.2.
+        changes: KEY=VALUE pairs that replace values of the recipe, as in optimizer.peak_rate=1e-3.
         output: The folder for checkpoints and logs. Default: runs/NAME, with the recipe's name.
         resume: Go on from the newest checkpoint in that folder. What changed in the recipe is shown.
     """
-    # A waiting thread of torch's shall sleep, not spin: another one makes the batches on the same cores. The
-    # variable is read when torch is loaded.
+    # A thread of torch's that waits shall sleep, not spin: on the same cores the next batches are made. Torch reads
+    # this when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Here, not above, for a quick --help.
     from leanformer.train.overrides import load_recipe
 
-    chosen = load_recipe(recipe, set)
+    chosen = load_recipe(recipe, changes)
     run = output or Path("runs") / chosen.name
 
     from leanformer.data.corpora import default_data_folder
@@ -53,38 +57,48 @@ def train(
             chosen, data or (default_data_folder(),), run, resume, Bar() if on_terminal else Lines()
         )
     except Interrupted as interrupted:
-        print(f"{interrupted}\nto go on: {_resume_command()}", file=sys.stderr)
+        _say(str(interrupted), f"to go on: {_resume_command(recipe, data, changes, run)}")
         return 128 + interrupted.signal_number
-    print(
-        f"the best model is {best}\nnext: leanformer export {best} -o bundles/{chosen.name}", file=sys.stderr
-    )
+    bundle = Path("bundles") / chosen.name
+    _say(f"best model: {best}", f"next: {shlex.join(['leanformer', 'export', str(best), '-o', str(bundle)])}")
     return OK
 
 
+def _resume_command(recipe: Path, data: Sequence[Path], changes: Sequence[str], run: Path) -> str:
+    arguments = ["leanformer", "train", str(recipe)]
+    if data:
+        arguments += ["--data", *map(str, data)]
+    if changes:
+        arguments += ["--set", *changes]
+    return shlex.join([*arguments, "-o", str(run), "--resume"])
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
 class _ToStandardError(logging.Handler):
-    """Lines on whatever standard error is at that moment: a progress bar replaces it to stay below them."""
+    """Lines on what standard error is at that moment: a progress bar replaces it, to stay below the lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        _say(self.format(record))
 
 
-class _Format(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        told = super().format(record)
-        return told if record.levelno < logging.WARNING else f"{told}"
+class _Lines(logging.Formatter):
+    """Warnings are called so; the rest is as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        line = super().formatMessage(record)
+        return f"warning: {line}" if record.levelno >= logging.WARNING else line
 
 
 def _log_to_standard_error(with_time: bool) -> None:
     handler = _ToStandardError()
-    handler.setFormatter(_Format("%(asctime)s %(message)s" if with_time else "%(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Lines("%(asctime)s  %(message)s" if with_time else "%(message)s", "%H:%M:%S"))
     logger = logging.getLogger("leanformer")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def _resume_command() -> str:
-    import shlex
-
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    return shlex.join(["leanformer", *arguments, "--resume"])
+    # Its reports of what was read stand in the run's own summary; what was skipped is a warning, and remains.
+    logging.getLogger("leanformer.data.corpora").setLevel(logging.WARNING)

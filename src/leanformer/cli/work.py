@@ -105,10 +105,11 @@ class Work:
         return Done(held.getvalue(), None, stream.duration, clock.seconds)
 
     def _standard_output(self, source: Source) -> Output:
-        redrawn = isinstance(self.display, LiveLine) and sys.stdout.isatty()
+        on_terminal = sys.stdout.isatty()
+        redrawn = on_terminal and isinstance(self.display, LiveLine)
         if source.is_live and self.format == "text" and not redrawn:
             return Growing(sys.stdout)
-        return Plain(sys.stdout, self.display)
+        return Plain(sys.stdout, self.display if on_terminal else Nothing())
 
     def _write(
         self, source: Source, output: Output, stream: Stream, clock: Clock, stop: threading.Event

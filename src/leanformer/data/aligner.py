@@ -1,9 +1,9 @@
 """Forced alignment of one utterance with PocketSphinx: which phone is spoken in which 10 ms.
 
-PocketSphinx aligns in two passes, words and then phones within the words. Two of its settings matter.
-`bestpath` must be off: it moves word borders by a coarser score, and then the second pass finds no path in a
-fifth of all utterances ("Failed to stop utterance processing"). `cmn="batch"` takes the cepstral mean from
-the utterance alone, so that a result does not depend on what was aligned before.
+PocketSphinx aligns in two passes, words and then phones within the words. Three things matter. `bestpath` must be
+off: it moves word borders by a coarser score, and then the second pass finds no path in a quarter of all
+utterances ("Failed to stop utterance processing"). `cmn="batch"` takes the cepstral mean from the utterance
+alone, and a decoder is primed before each, so that a result does not depend on what was aligned before.
 
 This module imports neither lhotse nor torch, since worker processes load it.
 """
@@ -32,6 +32,9 @@ _BEAMS: tuple[dict[str, float], ...] = (
     {},
     {"beam": 1e-120, "pbeam": 1e-120, "wbeam": 1e-100, "maxhmmpf": -1},
 )
+# Its Gaussians start from the best ones of the last frame heard, so that what came before would move some borders
+# by a frame or a few. Hearing always the same tenth of a second first makes a result depend on nothing else.
+_PRIMING = np.random.default_rng(0).integers(-500, 500, 1600).astype(np.int16)
 _LOG_NOWHERE = "FATAL"
 
 
@@ -43,13 +46,7 @@ class Aligner:
     """
 
     def __init__(self) -> None:
-        try:
-            from pocketsphinx import Decoder
-        except ImportError as error:
-            raise MissingExtraError("pocketsphinx", "train") from error
-        self._decoders = [
-            Decoder(lm=None, loglevel=_LOG_NOWHERE, bestpath=False, cmn="batch", **beams) for beams in _BEAMS
-        ]
+        self._decoders = [_decoder(0)]
 
     def record(self, name: str, source: Source, text: str) -> Record:
         """Return {"id", "phones": [[name, start, frames], ...]}; or in their place "missing" or "error"."""
@@ -60,7 +57,8 @@ class Aligner:
         if isinstance(decoded, str):
             return {"id": name, "error": decoded}
         reason = ""
-        for decoder in self._decoders:
+        for attempt in range(len(_BEAMS)):
+            decoder = self._attempt(attempt, text)
             try:
                 return {"id": name, "phones": _align(decoder, decoded[0], text)}
             except RuntimeError as error:
@@ -68,14 +66,33 @@ class Aligner:
                 _recover(decoder)
         return {"id": name, "error": reason}
 
+    def _attempt(self, attempt: int, text: str) -> Any:
+        """Return the decoder of an attempt, made when it is first needed, which knows the words of `text`."""
+        if attempt == len(self._decoders):
+            self._decoders.append(_decoder(attempt))
+        decoder = self._decoders[attempt]
+        for word in set(text.split()):
+            if decoder.lookup_word(word) is None:
+                decoder.add_word(word, self._decoders[0].lookup_word(word), True)
+        return decoder
+
     def _knows(self, word: str) -> bool:
         """Tell whether a word can be pronounced, asking flite about those the dictionary lacks."""
-        if self._decoders[0].lookup_word(word) is not None:
+        decoder = self._decoders[0]
+        if decoder.lookup_word(word) is not None:
             return True
         phones = _spell(word)
-        for decoder in self._decoders if phones else ():
+        if phones:
             decoder.add_word(word, " ".join(phones), True)
         return bool(phones)
+
+
+def _decoder(attempt: int) -> Any:
+    try:
+        from pocketsphinx import Decoder
+    except ImportError as error:
+        raise MissingExtraError("pocketsphinx", "train") from error
+    return Decoder(lm=None, loglevel=_LOG_NOWHERE, bestpath=False, cmn="batch", **_BEAMS[attempt])
 
 
 def work(task: Task) -> Record:
@@ -102,6 +119,8 @@ def _this_process() -> Aligner:
 
 
 def _align(decoder: Any, samples: NDArray[np.int16], text: str) -> list[Segment]:
+    decoder.set_align_text("a")
+    _pass(decoder, _PRIMING)
     decoder.set_align_text(text)
     _pass(decoder, samples)
     decoder.set_alignment()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import numpy as np
 from lhotse import CutSet
 from numpy.typing import NDArray
 
-from leanformer.data.aligner import Aligner, Record, Task, end_with_parent, work
+from leanformer.data.aligner import Record, Task, end_with_parent, work
 from leanformer.data.phones import frame_labels
 from leanformer.data.waveforms import source_of
-from leanformer.errors import DataError
+from leanformer.errors import DataError, MissingExtraError
 
 _CHUNK = 8
 
@@ -56,9 +57,12 @@ class AlignmentTable(Mapping[str, NDArray[np.uint8]]):
         """
         labels: dict[str, NDArray[np.uint8]] = {}
         for path in paths:
-            for record in _read(Path(path)):
+            for number, record in enumerate(_read(Path(path)), start=1):
                 if "phones" in record:
-                    labels[_key(record)] = frame_labels(record["phones"])
+                    try:
+                        labels[_key(record)] = frame_labels(record["phones"])
+                    except (TypeError, ValueError) as error:
+                        raise _malformed(Path(path), number) from error
         return cls(labels)
 
     def __getitem__(self, name: str) -> NDArray[np.uint8]:
@@ -83,8 +87,8 @@ def align(
     done = {_key(record): _outcome(record) for record in _read(path)} if path.exists() else {}
     wanted = [cut for cut in cuts if cut.supervisions and cut.supervisions[0].text]
     todo = [(cut.id, source_of(cut), cut.supervisions[0].text) for cut in wanted if cut.id not in done]
-    if todo:
-        Aligner()  # tells at once, and in this process, if PocketSphinx is not there
+    if todo and find_spec("pocketsphinx") is None:
+        raise MissingExtraError("pocketsphinx", "train")
     try:
         _keep_whole_lines(path)
         with path.open("a", encoding="utf-8") as out:
@@ -138,10 +142,14 @@ def _read(path: Path) -> Iterator[Record]:
             record = json.loads(line)
             record["id"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f'{path}:{number}: expected {{"id": ..., "phones": ...}}; remove this line'
-            ) from error
+            raise _malformed(path, number) from error
         yield record
+
+
+def _malformed(path: Path, line: int) -> DataError:
+    return DataError(
+        f'{path}:{line}: expected {{"id": ..., "phones": [[name, start, frames], ...]}}; remove this line'
+    )
 
 
 def _keep_whole_lines(path: Path) -> None:

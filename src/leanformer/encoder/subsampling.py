@@ -40,6 +40,7 @@ class Subsampling(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.sizes = tuple(sizes)
         self.project = nn.Linear(channels * bins, dim)
+        self._initialize()
 
     def initial_state(self, batch_size: int, context: Context) -> SubsamplingState:
         """Zeros: the silence before the first frame."""
@@ -61,6 +62,18 @@ class Subsampling(nn.Module):
             y = stage(seen.transpose(1, 2)).transpose(1, 2)
             lengths = (lengths + 1) // 2
         return self.project(y.flatten(2)), lengths, SubsamplingState(tuple(caches))
+
+
+    def _initialize(self) -> None:
+        """Keep the variance of the features through the stages (He et al. 2015, eq. 10).
+
+        Torch's default shrinks it at every stage until the biases drown it, and since nothing here normalises,
+        the first thousands of steps would go into digging it out.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 def _stage(channels_in: int, channels_out: int, activation: str) -> nn.Module:

@@ -9,14 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from leanformer.data.layouts.utterance import Utterance
 from leanformer.errors import DataError, MissingExtraError
 from leanformer.text.normalization import normalize, outside_alphabet
-
-if TYPE_CHECKING:
-    from leanformer.data.layouts.find import Corpus
 
 ALL = "all"
 NO_TEXT = "with an empty transcript"
@@ -71,8 +67,7 @@ def read_clips(
     clips: list[Clip] = []
     skipped: Counter[str] = Counter()
     splits: set[str] = set()
-    for name, corpus in _corpora(folders, exclude):
-        utterances = list(corpus.read())
+    for name, utterances in _corpora(folders, exclude):
         splits |= {utterance.split for utterance in utterances}
         wanted = [utterance for utterance in utterances if _in_split(utterance.split, split)]
         found = list(_usable(wanted, name, skipped))
@@ -87,16 +82,18 @@ def read_clips(
     return Clips(tuple(clips), dict(skipped))
 
 
-def _corpora(folders: Sequence[str | Path], exclude: Sequence[str]) -> Iterator[tuple[str, Corpus]]:
+def _corpora(folders: Sequence[str | Path], exclude: Sequence[str]) -> Iterator[tuple[str, list[Utterance]]]:
     """Each corpus once, with a name that no other has."""
     try:
         from leanformer.data.layouts.find import find_corpora
+
+        found = {corpus.path: corpus for folder in folders for corpus in find_corpora(Path(folder), exclude)}
+        names = Counter(corpus.name for corpus in found.values())
+        for path, corpus in found.items():
+            name = corpus.name if names[corpus.name] == 1 else f"{path.parent.name}/{corpus.name}"
+            yield name, list(corpus.read())
     except ModuleNotFoundError as error:
-        raise MissingExtraError("lhotse", "train") from error
-    found = {corpus.path: corpus for folder in folders for corpus in find_corpora(Path(folder), exclude)}
-    names = Counter(corpus.name for corpus in found.values())
-    for path, corpus in found.items():
-        yield corpus.name if names[corpus.name] == 1 else f"{path.parent.name}/{corpus.name}", corpus
+        raise MissingExtraError((error.name or "lhotse").split(".")[0], "train") from error
 
 
 def _in_split(own: str, wanted: str) -> bool:

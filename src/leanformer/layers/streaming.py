@@ -108,6 +108,7 @@ def last_frames(frames: Tensor, lengths: Tensor, count: int) -> Tensor:
     Returns:
         (B, count, ...); a row of length 0 gets its old cache back.
     """
-    index = lengths[:, None] + torch.arange(count, device=frames.device)
-    index = index.reshape(*index.shape, *([1] * (frames.dim() - 2))).expand(-1, -1, *frames.shape[2:])
-    return frames.gather(1, index)
+    rows, size = frames.shape[:2]
+    starts = torch.arange(rows, device=frames.device) * size + lengths
+    # Whole frames are picked by one index each; `gather` would need an index for every element of them.
+    return frames.flatten(0, 1)[starts[:, None] + torch.arange(count, device=frames.device)]

@@ -102,8 +102,9 @@ class Stream:
             self._buffer(self._fbank.pop())
             if self._filled:
                 self._step()
-            self._close(self._segmenter.flush(self.duration))
-            self._transcript = Transcript(tuple(self._segments), round(self.duration, 3))
+            duration = round(self.duration, 3)
+            self._close(self._segmenter.flush(duration))
+            self._transcript = Transcript(tuple(self._segments), duration)
         return self._transcript
 
     def _open_resampler(self, sample_rate: int) -> None:

@@ -5,7 +5,8 @@ averages, optimiser and the number. A run that was killed therefore goes on as i
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from leanformer.config import to_toml
 from leanformer.data.loader import BatchStream, Dataset, TrainingBatch, dev_batches
@@ -29,6 +29,7 @@ from leanformer.train.checkpoint import (
     set_aside_newer,
     write_checkpoint,
 )
+from leanformer.train.curves import Curves
 from leanformer.train.keeping import Keeper
 from leanformer.train.module import Training
 from leanformer.train.overrides import differences
@@ -49,9 +50,20 @@ class FromStep:
     def __init__(self, stream: BatchStream, training: Training) -> None:
         self.stream = stream
         self.training = training
+        self._batches: Generator[TrainingBatch, None, None] | None = None
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        return self.stream.iterate(self.training.global_step, self.training.recipe.schedule.max_steps)
+        self.close()
+        self._batches = self._from(self.training.global_step)
+        return self._batches
+
+    def close(self) -> None:
+        """End the thread that makes batches, which an exception elsewhere would leave running."""
+        if self._batches is not None:
+            self._batches.close()
+
+    def _from(self, step: int) -> Generator[TrainingBatch, None, None]:
+        yield from self.stream.iterate(step, self.training.recipe.schedule.max_steps)
 
 
 class DevLoader:
@@ -86,7 +98,9 @@ class CheckpointFiles(TorchCheckpointIO):
         """Write whole or not at all."""
         write_checkpoint(checkpoint, Path(path))
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read data only."""
         return read_checkpoint(Path(path))
 
@@ -123,7 +137,12 @@ def train(
             return best_checkpoint(run) or start
     first_step = int(stored["global_step"]) if stored else None
     stored = None  # hundreds of megabytes
-    (run / "recipe.toml").write_text(to_toml(prepared.recipe), encoding="utf-8")
+    try:
+        (run / "recipe.toml").write_text(to_toml(prepared.recipe), encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(
+            f"{run}: cannot write into this folder ({error.strerror}); name another"
+        ) from None
     training = Training(model, prepared.recipe, prepared.tokenizer)
     keeper = _fit(prepared, training, run, (start, first_step), display or Lines())
     assert keeper.newest is not None
@@ -136,15 +155,21 @@ def _find_start(run: Path, resume: bool) -> Path | None:
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{run}: cannot be a folder for a run: {error.strerror}; name another") from None
+        raise CheckpointError(
+            f"{run}: cannot be a folder for a run: {error.strerror}; name another"
+        ) from None
     found = list_checkpoints(run)
     if not resume:
         if found:
-            raise CheckpointError(f"{run}: holds the checkpoints of a run; add --resume, or name another folder")
+            raise CheckpointError(
+                f"{run}: holds the checkpoints of a run; add --resume, or name another folder"
+            )
         return None
     start = latest_checkpoint(run)
     if start is None and (found or not begun):
-        raise CheckpointError(f"{run}: nothing to resume, no usable checkpoint in this folder; leave --resume out")
+        raise CheckpointError(
+            f"{run}: nothing to resume, no usable checkpoint in this folder; leave --resume out"
+        )
     if start is None:
         _LOG.warning("%s: the run was stopped before its first checkpoint; it begins anew", run)
     set_aside_newer(run, start)
@@ -153,13 +178,17 @@ def _find_start(run: Path, resume: bool) -> Path | None:
 
 def _compare(stored: dict[str, Any], prepared: Prepared, model: SpeechModel, start: Path) -> None:
     """Tell what differs between the run so far and now; raise ConfigError if the weights do not fit."""
-    _LOG.info("resuming from %s, step %d of %d", start, stored["global_step"], prepared.recipe.schedule.max_steps)
+    _LOG.info(
+        "resuming from %s, step %d of %d", start, stored["global_step"], prepared.recipe.schedule.max_steps
+    )
     changes = differences(stored["recipe"], plain(prepared.recipe))
     wanted = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
     kept = {name: value.shape for name, value in stored["state_dict"].items() if name.startswith("model.")}
     if wanted != kept:
         told = "; ".join(change for change in changes if change.startswith("model."))
-        raise ConfigError(f"{start}: its weights do not fit the recipe ({told}); undo that, or begin another run")
+        raise ConfigError(
+            f"{start}: its weights do not fit the recipe ({told}); undo that, or begin another run"
+        )
     for change in changes:
         _LOG.warning("changed since the checkpoint: %s", change)
     if stored.get("data", data := data_identity(prepared.stream)) != data:
@@ -178,10 +207,11 @@ def _fit(
     request = StopRequest()
     keeper = Keeper(run, prepared.recipe.schedule, prepared.dev is not None, request)
     dev = DevLoader(prepared.dev, prepared.recipe) if prepared.dev is not None else None
-    with quietly(), request.restoring_handlers():
+    batches = FromStep(prepared.stream, training)
+    with quietly(), request.restoring_handlers(), closing(batches):
         trainer = make_trainer(prepared, run, first_step, [Monitor(display, _best_so_far(run)), keeper])
         _LOG.info("%s", describe_schedule(prepared, run, trainer.strategy.root_device.type))
-        trainer.fit(training, FromStep(prepared.stream, training), dev, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(training, batches, dev, ckpt_path=checkpoint, weights_only=True)
     return keeper
 
 
@@ -205,7 +235,7 @@ def make_trainer(
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=20,
-        logger=TensorBoardLogger(run, name="", version="tensorboard", purge_step=first_step),  # drops what is logged again
+        logger=Curves(run, first_step),
         enable_model_summary=False,
         enable_progress_bar=False,
         plugins=[CheckpointFiles()],

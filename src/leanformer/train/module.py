@@ -14,7 +14,7 @@ from leanformer.features.fbank import Fbank
 from leanformer.layers.streaming import Context
 from leanformer.model import BLANK_ID, SpeechModel
 from leanformer.text.tokenizer import Tokenizer
-from leanformer.train.objective import ctc_loss, phone_loss, phone_targets
+from leanformer.train.objective import ctc_loss, phone_loss, phone_targets, placed_loss
 from leanformer.train.recipe import Recipe
 from leanformer.train.schedule import ctc_weight, draw_context, rate_factor, step_seed
 from leanformer.train.text_injection import TextSpeaker
@@ -74,7 +74,10 @@ class Training(lightning.LightningModule):
         device = self.model.feature_mean.device
         context = draw_context(recipe.context, recipe.seed, step, recipe.text.frames)
         out = self.model.text_outputs(batch.posteriors.to(device), batch.lengths.to(device), context)
-        return ctc_loss(out.log_probs, out.lengths, batch.targets.to(device), batch.target_lengths.to(device))
+        wanted = (batch.targets.to(device), batch.target_lengths.to(device))
+        if step < recipe.text.start_step + recipe.text.placed_steps:
+            return placed_loss(out.log_probs, out.lengths, *wanted, batch.places.to(device))
+        return ctc_loss(out.log_probs, out.lengths, *wanted)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the posterior bank, which later text batches are drawn from."""

@@ -58,3 +58,23 @@ def longest_fit(targets: Tensor, target_lengths: Tensor) -> Tensor:
     places = torch.arange(1, targets.shape[1], device=targets.device)
     repeats = (targets[:, 1:] == targets[:, :-1]) & (places < target_lengths[:, None])
     return target_lengths + repeats.sum(dim=1)
+
+
+def placed_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, places: Tensor) -> Tensor:
+    """Cross-entropy against one known CTC path: each token in its frame, blanks elsewhere. Mean over frames.
+
+    It leads CTC off the plateau where every frame is blank: there, CTC spreads its gradient over all frames.
+
+    Args:
+        log_probs: (B, T, V) float32.
+        lengths: (B,) valid frames.
+        targets, places: (B, U) tokens and their frames.
+        target_lengths: (B,).
+    """
+    batch, frames, _ = log_probs.shape
+    spoken = torch.arange(targets.shape[1], device=targets.device) < target_lengths[:, None]
+    path = torch.full((batch, frames + 1), BLANK_ID, dtype=targets.dtype, device=targets.device)
+    path.scatter_(1, places.masked_fill(~spoken, frames), targets)  # padding lands in a frame that is cut off
+    losses = F.nll_loss(log_probs.transpose(1, 2), path[:, :frames], reduction="none")
+    valid = torch.arange(frames, device=lengths.device) < lengths[:, None]
+    return (losses * valid).sum() / valid.sum().clamp(min=1)

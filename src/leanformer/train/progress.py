@@ -1,7 +1,7 @@
 """What a person sees of a run: a bar on a terminal, else a line now and then.
 
-    step   200/11000  loss 5.821  ctc 5.580  phone 3.045  gradient_norm 3.69  rate 7.5e-04  187x real time  51 min left
-    step   500/11000  dev: WER 98.9 %, ctc 5.400 (best 98.9 % at step 500)
+step   200/11000  loss 5.821  ctc 5.580  phone 3.045  gradient_norm 3.69  rate 7.5e-04  187x real time  51 min left
+step   500/11000  dev: WER 98.9 %, ctc 5.400 (best 98.9 % at step 500)
 """
 
 import logging
@@ -113,14 +113,21 @@ class Bar:
     """A progress bar on standard error; dev passes leave a line above it."""
 
     def __init__(self, console: Console | None = None) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+        )
         # Standard error goes through the bar, so that warnings stand above it.
         self._progress = Progress(*columns, console=console or Console(stderr=True), redirect_stdout=False)
         self._task: Any = None
 
     def start(self, figures: Figures) -> None:
         """Draw the bar."""
-        self._task = self._progress.add_task("training", total=figures.max_steps, completed=figures.step, told="")
+        self._task = self._progress.add_task(
+            "training", total=figures.max_steps, completed=figures.step, told=""
+        )
         self._progress.start()
 
     def step(self, figures: Figures) -> None:
@@ -167,10 +174,14 @@ class Monitor(Callback):
         self._open_window()
         self.display.start(self.figures)
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Count the audio; show and log when it is time."""
         figures, now = self.figures, time.monotonic()
-        self._audio_samples = self._audio_samples + batch.lengths.sum()  # a tensor: reading it would wait for a GPU
+        self._audio_samples = (
+            self._audio_samples + batch.lengths.sum()
+        )  # a tensor: reading it would wait for a GPU
         figures.step = trainer.global_step
         is_line = figures.step % self._every == 0
         if not is_line and now - self._drawn < _BAR_INTERVAL_SECONDS:
@@ -194,7 +205,7 @@ class Monitor(Callback):
         measured = trainer.callback_metrics
         figures.dev = {k.removeprefix("dev/"): float(v) for k, v in measured.items() if k.startswith("dev/")}
         figures.dev["wer"] = wer = float(measured["dev_wer"])
-        if figures.best_wer is None or wer < figures.best_wer:
+        if figures.best_wer is None or wer <= figures.best_wer:
             figures.best_wer, figures.best_step = wer, trainer.global_step
         self.display.dev(figures)
 
@@ -217,7 +228,9 @@ class Monitor(Callback):
         ordered = sorted(shown, key=lambda name: name != "loss")
         figures.metrics = {name.removeprefix("train/"): float(shown[name]) for name in ordered}
         figures.rate = trainer.optimizers[0].param_groups[0]["lr"]
-        figures.times_real_time = float(self._audio_samples) / SAMPLE_RATE / max(1e-9, now - self._window_started)
+        figures.times_real_time = (
+            float(self._audio_samples) / SAMPLE_RATE / max(1e-9, now - self._window_started)
+        )
         made = figures.step - self._first_step
         figures.seconds_left = (now - self._started) / max(1, made) * (figures.max_steps - figures.step)
 

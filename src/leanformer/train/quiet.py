@@ -1,6 +1,7 @@
 """Lightning's tips, and its warnings about choices that are meant, kept from the user; all others are shown."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ _MEANT = (
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Run Lightning without its asides."""
+    """Run Lightning without its asides, and without tracebacks of TensorBoard's thread, whose errors `Curves` tells."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -25,8 +26,18 @@ def quietly() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=message)
         for logger in loggers:
             logger.setLevel(logging.WARNING)
+        hook, threading.excepthook = threading.excepthook, _report_thread
         try:
             yield
         finally:
+            threading.excepthook = hook
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def _report_thread(arguments: threading.ExceptHookArgs) -> None:
+    if type(arguments.thread).__module__.startswith("tensorboard.") and isinstance(
+        arguments.exc_value, OSError
+    ):
+        return
+    threading.__excepthook__(arguments)

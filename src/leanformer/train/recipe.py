@@ -81,6 +81,8 @@ class TextConfig(Frozen):
     weight: NotNegative = 1.0
     start_step: NonNegativeInt = 1000
     """By then the posteriors should mean something."""
+    placed_steps: NonNegativeInt = 1000
+    """For so many steps the loss is cross-entropy on the known alignment, before it is CTC."""
     rows: PositiveInt = 8
     frames: PositiveInt = 150
     """Encoder frames of a row, at most."""

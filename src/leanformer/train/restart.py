@@ -53,7 +53,7 @@ class Restart(Callback):
         for group, options, base, factor in zip(
             groups, self._options, schedule.base_lrs, factors, strict=True
         ):
-            group |= options | {"lr": base * factor}
+            group.update(options, lr=base * factor)
 
 
 def counters(

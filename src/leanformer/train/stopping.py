@@ -13,7 +13,7 @@ _LOG = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - it is no error
     """Training was stopped by a signal, after saving `checkpoint`."""
 
     def __init__(self, signal_number: int, checkpoint: Path) -> None:

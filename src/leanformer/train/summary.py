@@ -58,7 +58,12 @@ def count_usable(stream: BatchStream, factor: int) -> Usable:
         )
     example = dataset.waveforms.ids[int(np.argmax(crowded))] if crowded.any() else ""
     return Usable(
-        len(dataset), _seconds(dataset), int((~inside).sum()), int(crowded.sum()), int(crowded_fast.sum()), example
+        len(dataset),
+        _seconds(dataset),
+        int((~inside).sum()),
+        int(crowded.sum()),
+        int(crowded_fast.sum()),
+        example,
     )
 
 
@@ -79,11 +84,13 @@ def describe(prepared: Prepared, model: SpeechModel, usable: Usable) -> list[str
     recipe, encoder = prepared.recipe, prepared.recipe.model.encoder
     parameters = sum(p.numel() for p in model.parameters())
     speeds = ", ".join(f"{speed:g}" for speed in recipe.augment.speeds)
-    lines = [f"train: {usable.total} utterances, {usable.seconds / 3600:.2f} h, at speeds {speeds}{_left_out(usable)}"]
+    lines = [
+        f"train: {usable.total} utterances, {usable.seconds / 3600:.2f} h, at speeds {speeds}{_left_out(usable)}"
+    ]
     if prepared.dev is not None:
         lines.append(f"dev: {len(prepared.dev)} utterances, {_seconds(prepared.dev) / 3600:.2f} h")
     lines.append(
-        f"model: {parameters / 1e6:.1f} M parameters, {encoder.depth} layers of {encoder.model_dim}, subsampling by "
+        f"model: {_in_words(parameters)} parameters, {encoder.depth} layers of {encoder.model_dim}, subsampling by "
         f"{encoder.subsampling.factor}, {len(prepared.tokenizer)} tokens"
     )
     lines.append(_describe_batches(prepared.stream))
@@ -102,11 +109,17 @@ def describe_schedule(prepared: Prepared, run: Path, device: str) -> str:
     )
 
 
+def _in_words(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} thousand"
+
+
 def _describe_batches(stream: BatchStream) -> str:
     plan = stream.epoch(0)
     shapes = sorted({(batch.samples, len(batch.rows)) for batch in plan.batches})
     told = ", ".join(f"{rows} x {samples / SAMPLE_RATE:.1f} s" for samples, rows in _ends(shapes))
-    return f"batches: {len(plan)} in the first epoch, {len(shapes)} shapes ({told}), {plan.padding:.0%} padding"
+    return (
+        f"batches: {len(plan)} in the first epoch, {len(shapes)} shapes ({told}), {plan.padding:.0%} padding"
+    )
 
 
 def _ends(shapes: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
@@ -118,7 +131,9 @@ def _left_out(usable: Usable) -> str:
     if usable.outside_limits:
         told += f"; {usable.outside_limits} left out as too short or too long"
     if usable.crowded:
-        told += f"; {usable.crowded} with more tokens than frames, left out of the loss, such as {usable.example}"
+        told += (
+            f"; {usable.crowded} with more tokens than frames, left out of the loss, such as {usable.example}"
+        )
     if usable.crowded_when_fast:
         told += f"; {usable.crowded_when_fast} so at the highest speed only"
     return told

@@ -20,7 +20,7 @@ from torch import Tensor
 from leanformer.data.phones import SILENCE, phone_id
 from leanformer.data.sentences import Lexicon, Sentences
 from leanformer.model import NUM_PHONES
-from leanformer.text.tokenizer import Tokenizer
+from leanformer.text.tokenizer import WORD_START, Tokenizer
 from leanformer.train.recipe import TextConfig
 
 LONGEST_SLOTS = 12
@@ -31,12 +31,17 @@ _SILENCE_ID = phone_id(SILENCE)
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Sentences as posteriors (B, T', slots, NUM_PHONES) with `lengths` (B,), and their tokens."""
+    """Sentences as posteriors (B, T', slots, NUM_PHONES) with `lengths` (B,), and their tokens.
+
+    `places` (B, U) is the frame in which each token's last sound ends, strictly rising within a row as far as
+    there are frames: since the sounds were laid down one by one, the alignment is known.
+    """
 
     posteriors: Tensor
     lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
+    places: Tensor
 
 
 class PosteriorBank:
@@ -106,38 +111,56 @@ class TextSpeaker:
         slots = frames * self.slots_per_frame
         posteriors = np.zeros((len(spoken), slots, NUM_PHONES), np.float32)
         lengths = np.zeros(len(spoken), np.int64)
-        widest = max(len(tokens) for _, tokens in spoken)
+        widest = max(len(tokens) for _, tokens, _ in spoken)
         targets = np.zeros((len(spoken), -(-widest // 16) * 16), np.int64)
-        for row, (sound, tokens) in enumerate(spoken):
+        places = np.zeros_like(targets)
+        for row, (sound, tokens, ends) in enumerate(spoken):
             kept = sound[:slots]
             posteriors[row, : len(kept)] = kept
             lengths[row] = -(-len(kept) // self.slots_per_frame)
             targets[row, : len(tokens)] = tokens
+            places[row, : len(tokens)] = _rising(ends // self.slots_per_frame, int(lengths[row]))
         return TextBatch(
             torch.from_numpy(posteriors.reshape(len(spoken), frames, self.slots_per_frame, NUM_PHONES)),
             torch.from_numpy(lengths),
             torch.from_numpy(targets),
-            torch.tensor([len(tokens) for _, tokens in spoken]),
+            torch.tensor([len(tokens) for _, tokens, _ in spoken]),
+            torch.from_numpy(places),
         )
 
-    def _row(self, rng: np.random.Generator) -> tuple[NDArray[np.float16], list[int]]:
-        """Consecutive words from a random place that together last a random time, at most `frames`."""
+    def _row(self, rng: np.random.Generator) -> tuple[NDArray[np.float16], list[int], NDArray[np.int64]]:
+        """Consecutive words from a random place that together last a random time, at most `frames`.
+
+        Returns the posteriors (S, NUM_PHONES), the tokens, and the slot in which each token ends.
+        """
         longest = int(self.config.frames * self.slots_per_frame * rng.uniform(0.25, 1.0))
         sounds = [self.bank.speak([_SILENCE_ID], rng)]
-        words: list[str] = []
+        tokens: list[int] = []
+        ends: list[float] = []
         total = len(sounds[0])
         for word in self.sentences.words_from(int(rng.integers(len(self.sentences)))):
             phones = self.lexicon.pronounce(word, rng)
             if phones is None:
-                if words:
+                if tokens:
                     break
                 continue  # begin after the word that nobody can say
-            if rng.random() < PAUSE_PROBABILITY:
-                phones = [*phones, _SILENCE_ID]
             sound = self.bank.speak(phones, rng)
-            if words and total + len(sound) > longest:
+            if tokens and total + len(sound) > longest:
                 break
+            pieces = self.tokenizer.encode(word)
+            letters = np.cumsum([len(self.tokenizer.piece(piece).lstrip(WORD_START)) for piece in pieces])
+            ends.extend(total + len(sound) * letters / letters[-1] - 1)
+            tokens.extend(pieces)
             sounds.append(sound)
-            words.append(word)
             total += len(sound)
-        return np.concatenate(sounds), self.tokenizer.encode(" ".join(words))
+            if rng.random() < PAUSE_PROBABILITY:
+                sounds.append(self.bank.speak([_SILENCE_ID], rng))
+                total += len(sounds[-1])
+        return np.concatenate(sounds), tokens, np.asarray(ends).clip(0).astype(np.int64)
+
+
+def _rising(places: NDArray[np.int64], frames: int) -> NDArray[np.int64]:
+    """Push frames apart until each is later than the one before, and back from the end."""
+    steps = np.arange(len(places))
+    later = np.maximum.accumulate(places - steps) + steps
+    return np.minimum(later, frames - len(places) + steps).clip(0)

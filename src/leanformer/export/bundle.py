@@ -1,0 +1,159 @@
+"""Writing a bundle: the folder that `leanformer.runtime.bundle` reads. The format is described there and here.
+
+manifest.json     what a runtime must know, and the sha256 of every other file
+model.int8.onnx   the streaming step, weights of matrix products in int8
+model.fp32.onnx   the same in float32; may be left out
+tokenizer.model   SentencePiece
+config.toml       the recipe
+MODEL_CARD.md     what the model is, and how good
+LICENCE.md        what others may do with it
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import leanformer
+from leanformer.errors import ExportError
+from leanformer.export.graph import INPUTS, OUTPUTS, input_name, output_name
+from leanformer.export.packing import StatePacking
+from leanformer.features.spec import FeatureSpec
+from leanformer.runtime.manifest import FILE_NAME, FORMAT, VERSION
+from leanformer.text.tokenizer import Tokenizer
+
+FP32, INT8 = "fp32", "int8"
+CONFIG, CARD, LICENCE = "config.toml", "MODEL_CARD.md", "LICENCE.md"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a manifest says of a model, but for its files."""
+
+    name: str
+    licence: str
+    features: FeatureSpec
+    vocabulary_size: int
+    subsampling_factor: int
+    chunk_ms: int
+    max_chunk_ms: int
+    left_context_frames: int
+
+
+def graph_file(precision: str) -> str:
+    """The file name of a graph."""
+    return f"model.{precision}.onnx"
+
+
+def write_manifest(folder: Path, model: Model, packing: StatePacking, metrics: Mapping[str, Any]) -> None:
+    """Write `folder`/manifest.json for the files that are there; this makes the folder a bundle."""
+    parts = sorted(path for path in folder.iterdir() if path.name != FILE_NAME)
+    graphs = {precision: graph_file(precision) for precision in (INT8, FP32)}
+    features, lengths = INPUTS
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": model.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "leanformer_version": leanformer.__version__,
+        "licence": model.licence,
+        "features": model.features.to_dict(),
+        "blank_id": Tokenizer.blank_id,
+        "vocabulary_size": model.vocabulary_size,
+        "subsampling_factor": model.subsampling_factor,
+        "default_chunk_ms": model.chunk_ms,
+        "max_chunk_ms": model.max_chunk_ms,
+        "left_context_frames": model.left_context_frames,
+        "decoders": ["ctc"],
+        "graphs": {kind: {"file": name} for kind, name in graphs.items() if (folder / name).exists()},
+        "inputs": {
+            features: {"shape": ["batch", "frames", model.features.num_mel_bins], "dtype": "float32"},
+            lengths: {"shape": ["batch"], "dtype": "int64"},
+        },
+        "state": [
+            {
+                "input": input_name(packed.name),
+                "output": output_name(packed.name),
+                "shape": ["batch", *packed.shape],
+                "dtype": "float32",
+            }
+            for packed in packing.tensors
+        ],
+        "outputs": list(OUTPUTS),
+        "metrics": dict(metrics),
+        "parts": {part.name: _sha256(part) for part in parts},
+    }
+    text = json.dumps(manifest, ensure_ascii=False, indent=2)
+    (folder / FILE_NAME).write_text(f"{text}\n", encoding="utf-8")
+
+
+def check_target(target: Path, force: bool) -> None:
+    """Raise ExportError if a bundle must not be written to `target`: better before a minute's work than after."""
+    if not (target.exists() or target.is_symlink()):
+        return
+    is_bundle = (target / FILE_NAME).is_file()
+    if not is_bundle and not (target.is_dir() and not any(target.iterdir())):
+        raise ExportError(f"{target}: exists and is not a bundle; name a folder that does not exist yet")
+    if is_bundle and not force:
+        raise ExportError(
+            f"{target}: there is a bundle already; add --force to replace it, or name another folder"
+        )
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A folder to write a bundle in, which becomes `target` when the block ends well, and is removed if not.
+
+    A bundle that was there stays whole until the new one is.
+
+    Raises:
+        ExportError: the folder cannot be written.
+    """
+    # Beside the target, as a rename must not cross file systems.
+    place = target.resolve()
+    stage = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        _replace(place, stage)
+    except OSError as error:
+        raise ExportError(
+            f"{target}: cannot write the bundle ({error.strerror or error}); make room, or name another folder"
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(target: Path, stage: Path) -> None:
+    for path in (*stage.iterdir(), stage):
+        _sync(path)
+    old = target.with_name(f"{stage.name}.old")
+    if target.exists():
+        target.rename(old)
+    try:
+        stage.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk before its name says that it is there."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

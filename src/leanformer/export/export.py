@@ -1,0 +1,188 @@
+"""From a checkpoint to a bundle: trace, quantise, verify, write."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from leanformer.config import to_toml
+from leanformer.errors import ExportError
+from leanformer.export.bundle import (
+    CARD,
+    CONFIG,
+    FP32,
+    INT8,
+    LICENCE,
+    Model,
+    check_target,
+    graph_file,
+    staged,
+    write_manifest,
+)
+from leanformer.export.card import licence_notes, model_card
+from leanformer.export.graph import Step, export_step
+from leanformer.export.quantize import quantize
+from leanformer.export.speech import SAMPLE, Clip, read_clips
+from leanformer.export.verify import Check, require_passed, verify_fp32, verify_int8
+from leanformer.features.spec import FeatureSpec
+from leanformer.layers.streaming import Context
+from leanformer.runtime.bundle import Bundle
+from leanformer.runtime.manifest import TOKENIZER
+from leanformer.runtime.session import Session
+from leanformer.text.tokenizer import Tokenizer
+from leanformer.train.checkpoint import Trained
+from leanformer.train.recipe import Recipe
+
+MAX_CHUNK_MS = 10_240
+DEFAULT_CHUNK_MS = 640
+NO_LICENCE = "not stated"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Choices of an export. `name` and `left_context` (encoder frames) default to the recipe's."""
+
+    name: str = ""
+    chunk_ms: int = DEFAULT_CHUNK_MS
+    left_context: int | None = None
+    keep_fp32: bool = True
+    licence: str = NO_LICENCE
+    licence_notes: str = ""
+    """The text of LICENCE.md; empty for a short one made from `licence`."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What `leanformer evaluate --json` wrote."""
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came out: `sizes` in bytes and `nodes` by precision, `quantized` nodes of the int8 graph."""
+
+    model: Model
+    checks: tuple[Check, ...]
+    sizes: Mapping[str, int]
+    nodes: Mapping[str, int]
+    quantized: int
+
+
+def export(
+    trained: Trained,
+    target: Path,
+    settings: Settings = Settings(),
+    speech: Sequence[str | Path] = (SAMPLE,),
+    tell: Tell = lambda line: None,
+) -> Exported:
+    """Write the bundle of a trained model into the folder `target`, all of it or nothing.
+
+    Args:
+        trained: the model with its recipe and tokenizer.
+        target: a folder that does not exist yet, or with `settings.force` a bundle.
+        settings: see there.
+        speech: recordings to verify the export on.
+        tell: is called with a line at the beginning of each stage.
+
+    Raises:
+        ExportError: the target is taken, a setting does not fit the model, or the export fails its checks.
+        AudioError: a recording cannot be read.
+    """
+    check_target(target, settings.force)
+    model = _describe(trained, settings)
+    clips = read_clips(speech, model.features)
+    frame_ms = _frame_ms(trained)
+    step = Step(trained.model, Context(model.max_chunk_ms // frame_ms, model.left_context_frames))
+    tell("tracing the model")
+    graphs = {FP32: export_step(step)}
+    tell("quantising")
+    graphs[INT8], quantized = quantize(graphs[FP32])
+    with staged(target) as folder:
+        _write_parts(folder, trained, model, graphs, settings)
+        write_manifest(folder, model, step.packing, {})
+        tell(f"verifying on {len(clips)} recording{'s' * (len(clips) != 1)}")
+        checks = _verify(Bundle.open(folder), step, clips, trained.tokenizer)
+        require_passed(checks)
+        if not settings.keep_fp32:
+            (folder / graph_file(FP32)).unlink()
+        sizes = {kind: path.stat().st_size for kind in graphs if (path := folder / graph_file(kind)).exists()}
+        card = model_card(trained, model, sizes, checks, settings.metrics)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        write_manifest(folder, model, step.packing, _metrics(settings.metrics, checks))
+        Bundle.open(folder)
+    nodes = {kind: len(graph.graph.node) for kind, graph in graphs.items()}
+    return Exported(model, checks, sizes, nodes, quantized)
+
+
+def _write_parts(
+    folder: Path, trained: Trained, model: Model, graphs: Mapping[str, onnx.ModelProto], settings: Settings
+) -> None:
+    """Every part but the model card and the manifest, which need the checks."""
+    for precision, graph in graphs.items():
+        onnx.checker.check_model(graph)
+        onnx.save(graph, folder / graph_file(precision))
+    (folder / TOKENIZER).write_bytes(trained.tokenizer.to_bytes())
+    (folder / CONFIG).write_text(to_toml(_portable(trained.recipe)), encoding="utf-8")
+    (folder / LICENCE).write_text(settings.licence_notes or licence_notes(model), encoding="utf-8")
+
+
+def _verify(bundle: Bundle, step: Step, clips: Sequence[Clip], tokenizer: Tokenizer) -> tuple[Check, ...]:
+    """What the runtime makes of a bundle, against torch."""
+    chunk_frames = round(bundle.manifest.default_chunk_ms / bundle.manifest.features.shift_ms)
+    fp32, int8 = Session(bundle, "fp32"), Session(bundle, "int8")
+    return (
+        *verify_fp32(step, fp32, clips, chunk_frames),
+        *verify_int8(fp32, int8, clips, chunk_frames, tokenizer),
+    )
+
+
+def _describe(trained: Trained, settings: Settings) -> Model:
+    """The model as its manifest will; raises ExportError for a setting that does not fit it."""
+    frame_ms = _frame_ms(trained)
+    longest = MAX_CHUNK_MS // frame_ms * frame_ms
+    chunk_ms = settings.chunk_ms
+    if not frame_ms <= chunk_ms <= longest or chunk_ms % frame_ms:
+        raise ExportError(
+            f"chunk of {chunk_ms} ms: this model takes multiples of {frame_ms} ms, from {frame_ms} to {longest} ms"
+        )
+    left = trained.recipe.context.dev_left_context if settings.left_context is None else settings.left_context
+    if left < 1:
+        raise ExportError(f"left context of {left} frames: a stream must remember at least one")
+    return Model(
+        name=settings.name or trained.recipe.name,
+        licence=settings.licence,
+        features=FeatureSpec(),
+        vocabulary_size=len(trained.tokenizer),
+        subsampling_factor=trained.recipe.model.encoder.subsampling.factor,
+        chunk_ms=chunk_ms,
+        max_chunk_ms=longest,
+        left_context_frames=left,
+    )
+
+
+def _frame_ms(trained: Trained) -> int:
+    """Milliseconds that one encoder frame stands for."""
+    return round(trained.recipe.model.encoder.subsampling.factor * FeatureSpec().shift_ms)
+
+
+def _portable(recipe: Recipe) -> Recipe:
+    """The recipe with file names for paths: those of the machine that trained mean nothing elsewhere."""
+    corpora, tokenizer, text = recipe.corpora, recipe.tokenizer, recipe.text
+    return recipe.model_copy(
+        update={
+            "corpora": corpora.model_copy(update={"alignments": tuple(map(_file_name, corpora.alignments))}),
+            "tokenizer": tokenizer.model_copy(update={"path": TOKENIZER}),
+            "text": text.model_copy(update={"files": tuple(map(_file_name, text.files))}),
+        }
+    )
+
+
+def _file_name(path: str) -> str:
+    return Path(path).name
+
+
+def _metrics(evaluation: Mapping[str, Any], checks: Sequence[Check]) -> dict[str, Any]:
+    """What a manifest says: figures, but not the utterances that `leanformer evaluate` lists with their paths."""
+    figures = {key: value for key, value in evaluation.items() if key not in ("worst", "failures", "skipped")}
+    return {**figures, "export": {check.key: round(check.value, 6) for check in checks}}

@@ -1,0 +1,129 @@
+"""State at the export edge: the leaves of a state tree packed into a few named tensors.
+
+An ONNX graph takes plain tensors. One input per leaf would be about fifty for twelve layers, so leaves of the
+same name, shape and type become one tensor with an axis for them after the batch. Names are the attributes on
+the way to the leaf: `.layers[3][1].keys` of every layer makes `layers_keys`.
+
+A counter (an integer for each row, such as `filled`) is equal in all layers, because all see the same frames;
+it is packed once, as float32, which holds every count up to 2^24 exactly. A runtime thus only ever sees float32.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from leanformer.errors import ExportError
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """One tensor of packed state.
+
+    `leaves` are places in the flattened state; `leaf_shape` is a leaf's without the batch; `dtype` a leaf's.
+    """
+
+    name: str
+    leaves: tuple[int, ...]
+    leaf_shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether it stands for a number that all its leaves agree on."""
+        return not self.dtype.is_floating_point
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Without the batch: (leaves, *leaf_shape), or that of the only leaf."""
+        if self.is_counter or len(self.leaves) == 1:
+            return self.leaf_shape
+        return (len(self.leaves), *self.leaf_shape)
+
+    def split(self, packed: Tensor) -> list[Tensor]:
+        """(B, *shape) -> one (B, *leaf_shape) for each leaf."""
+        if self.is_counter:
+            return [packed.to(self.dtype)] * len(self.leaves)
+        if len(self.leaves) == 1:
+            return [packed]
+        # Along the leaves' first axis, not a new one: this is one node of the graph, and not one for each leaf.
+        return list(torch.split(packed.flatten(1, 2), self.leaf_shape[0], dim=1))
+
+    def join(self, leaves: Sequence[Tensor]) -> Tensor:
+        """The inverse of `split`; of a counter's leaves it takes the first."""
+        if self.is_counter:
+            return leaves[0].to(torch.float32)
+        if len(leaves) == 1:
+            return leaves[0]
+        return torch.unflatten(torch.cat(list(leaves), dim=1), 1, (len(leaves), self.leaf_shape[0]))
+
+
+class StatePacking:
+    """How states of one structure are packed; `tensors` in the order of a graph's inputs.
+
+    Raises:
+        ExportError: a leaf is empty, or is neither float32 nor one integer for each row.
+    """
+
+    def __init__(self, state: Any) -> None:
+        """Learn the structure from any state; its values do not matter."""
+        leaves, self._structure = pytree.tree_flatten_with_path(state)
+        groups: dict[tuple[str, tuple[int, ...], torch.dtype], list[int]] = {}
+        for place, (path, leaf) in enumerate(leaves):
+            _check(pytree.keystr(path), leaf)
+            groups.setdefault((_attributes(path), tuple(leaf.shape[1:]), leaf.dtype), []).append(place)
+        names = _numbered([name for name, _, _ in groups])
+        self.tensors = tuple(
+            PackedTensor(name, tuple(places), shape, dtype)
+            for name, ((_, shape, dtype), places) in zip(names, groups.items(), strict=True)
+        )
+
+    def pack(self, state: Any) -> tuple[Tensor, ...]:
+        """State -> one float32 tensor (B, *shape) for each of `tensors`."""
+        leaves = pytree.tree_leaves(state)
+        return tuple(packed.join([leaves[place] for place in packed.leaves]) for packed in self.tensors)
+
+    def unpack(self, tensors: Sequence[Tensor]) -> Any:
+        """The inverse of `pack`."""
+        leaves: dict[int, Tensor] = {}
+        for packed, tensor in zip(self.tensors, tensors, strict=True):
+            leaves.update(zip(packed.leaves, packed.split(tensor), strict=True))
+        return pytree.tree_unflatten([leaves[place] for place in sorted(leaves)], self._structure)
+
+    def disagreement(self, state: Any) -> int:
+        """The largest difference between leaves that are packed as one counter; 0 for every sound state."""
+        leaves = pytree.tree_leaves(state)
+        counters = [
+            [leaves[place] for place in packed.leaves] for packed in self.tensors if packed.is_counter
+        ]
+        return max((int((leaf - group[0]).abs().max()) for group in counters for leaf in group), default=0)
+
+
+def _attributes(path: Any) -> str:
+    """The attribute names of a key path; what is indexed or looked up stays unnamed."""
+    return "_".join(key.name for key in path if isinstance(key, pytree.GetAttrKey)) or "state"
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, with a number where the same one stands for several shapes."""
+    total, seen = Counter(names), Counter[str]()
+    numbered = []
+    for name in names:
+        numbered.append(name if total[name] == 1 else f"{name}_{seen[name]}")
+        seen[name] += 1
+    return numbered
+
+
+def _check(where: str, leaf: Tensor) -> None:
+    if leaf[:1].numel() == 0:
+        raise ExportError(
+            f"state{where} has shape {tuple(leaf.shape)}: nothing to carry from step to step; "
+            "export with a left context of at least one frame, and convolutions of at least two"
+        )
+    is_counter = leaf.dtype == torch.int64 and leaf.dim() == 1
+    if leaf.dtype != torch.float32 and not is_counter:
+        raise ExportError(f"state{where} is {leaf.dtype}; export knows float32, and an int64 for each row")

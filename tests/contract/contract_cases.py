@@ -1,0 +1,200 @@
+"""Every streaming layer, and what it declares of itself. Add a layer HERE and it gets all contract tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import nn
+
+from leanformer.config import (
+    BlockConfig,
+    EncoderConfig,
+    ModelConfig,
+    PhoneHeadConfig,
+    SublayerName,
+    SubsamplingConfig,
+)
+from leanformer.encoder.block import Block, Sublayer
+from leanformer.encoder.encoder import Encoder
+from leanformer.encoder.subsampling import Subsampling
+from leanformer.layers.attention import SoftmaxAttention
+from leanformer.layers.convolution import Convolution
+from leanformer.layers.feed_forward import FeedForward
+from leanformer.layers.streaming import Context
+from leanformer.model import NUM_BINS, PhoneHead, SpeechModel
+
+DIM = 8
+CONTEXT = Context(chunk_size=4, left_context=8)
+BINS = 7
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer. Output frame t stands for input frames t * stride .. t * stride + stride - 1.
+
+    `group` output frames see one another: the chunk where there is attention, 1 where there is none. A step
+    in mid-stream holds a multiple of `stride * group` input frames. A group sees its own input frames,
+    `lookahead` after them and `reach` before them (None: the state reaches back, but nobody counts how far).
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    dim: int = DIM
+    context: Context = CONTEXT
+    stride: int = 1
+    group: int = 1
+    lookahead: int = 0
+    reach: int | None = None
+    cleans: bool = False
+    """NaN in the padding reaches no gradient either: the layer replaces padding before it computes anything."""
+
+    @property
+    def step(self) -> int:
+        """Input frames of the smallest step in mid-stream."""
+        return self.stride * self.group
+
+    @property
+    def attends(self) -> bool:
+        """Whether the context matters: a chunk is what sees itself whole."""
+        return self.group == self.context.chunk_size
+
+    @property
+    def stateful(self) -> bool:
+        """Whether anything is remembered from one step to the next."""
+        return self.reach != 0
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@cache
+def build(case: Case) -> nn.Module:
+    """The layer with weights large enough for a small mistake to show, in evaluation mode."""
+    torch.manual_seed(0)
+    layer = case.make().eval()
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if parameter.dim() == 1 and "norm" in name:
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
+            elif parameter.dim() > 1:
+                parameter.mul_(2.0)
+    return layer
+
+
+def attention(heads: int, chunk_size: int, left_context: int) -> Case:
+    return Case(
+        f"attention of {heads} heads, chunk {chunk_size}, left {left_context}",
+        lambda: SoftmaxAttention(DIM, heads),
+        context=Context(chunk_size, left_context),
+        group=chunk_size,
+        reach=left_context,
+    )
+
+
+def subsampling(factor: Literal[4, 8]) -> Case:
+    config = SubsamplingConfig(factor=factor, channels=3)
+    return Case(
+        f"subsampling by {factor}",
+        lambda: Subsampling(BINS, DIM, config, "swish"),
+        dim=BINS,
+        stride=factor,
+        reach=factor - 1,
+        cleans=True,
+    )
+
+
+def block(*order: SublayerName, group: int = 4, reach: int) -> Case:
+    config = BlockConfig(order=order, ffn_dim=12, kernel_size=3)
+    return Case(
+        f"block {' '.join(order)}",
+        lambda: Block(config, EncoderConfig(model_dim=DIM, blocks=(config,), dropout=0.1)),
+        group=group,
+        reach=reach,
+    )
+
+
+BLOCK = BlockConfig(ffn_dim=12, kernel_size=3)
+LOCAL = BlockConfig(ffn_dim=12, kernel_size=4, order=("ffn", "conv", "ffn"))
+
+
+def encoder_config(
+    *blocks: BlockConfig,
+    factor: Literal[4, 8] = 4,
+    layer_map: tuple[int, ...] = (),
+    exits: tuple[int, ...] = (),
+) -> EncoderConfig:
+    return EncoderConfig(
+        model_dim=DIM,
+        subsampling=SubsamplingConfig(factor=factor, channels=3),
+        blocks=blocks,
+        layer_map=layer_map,
+        exits=exits,
+        dropout=0.1,
+    )
+
+
+def encoder(
+    name: str, config: EncoderConfig, group: int = 4, taps: Callable[[], dict[int, nn.Module]] = dict
+) -> Case:
+    return Case(
+        f"encoder {name}",
+        lambda: Encoder(config, BINS, taps()),
+        dim=BINS,
+        stride=config.subsampling.factor,
+        group=group,
+        cleans=True,
+    )
+
+
+def speech_model(name: str, config: EncoderConfig, phone_head: PhoneHeadConfig | None) -> Case:
+    return Case(
+        f"model {name}",
+        lambda: SpeechModel(ModelConfig(vocabulary_size=11, encoder=config, phone_head=phone_head)),
+        dim=NUM_BINS,
+        stride=config.subsampling.factor,
+        group=4,
+        cleans=True,
+    )
+
+
+CASES = (
+    Case("feed-forward", lambda: FeedForward(DIM, 12, "relu", dropout=0.1), reach=0),
+    Case("convolution of 5", lambda: Convolution(DIM, 5), reach=4),
+    Case("convolution of 1", lambda: Convolution(DIM, 1), reach=0),
+    Case("convolution without gate", lambda: Convolution(DIM, 4, activation="relu", gate="none"), reach=3),
+    attention(heads=1, chunk_size=4, left_context=8),
+    attention(heads=2, chunk_size=3, left_context=5),
+    attention(heads=4, chunk_size=5, left_context=2),
+    attention(heads=2, chunk_size=1, left_context=6),
+    attention(heads=2, chunk_size=4, left_context=0),
+    attention(heads=1, chunk_size=1, left_context=0),
+    subsampling(4),
+    subsampling(8),
+    Case("residual convolution", lambda: Sublayer(Convolution(DIM, 4), nn.LayerNorm(DIM), 1.0, 0.1), reach=3),
+    Case(
+        "residual attention at half weight",
+        lambda: Sublayer(SoftmaxAttention(DIM, 2), nn.LayerNorm(DIM), 0.5, 0.0),
+        group=4,
+        reach=8,
+    ),
+    # A convolution of 3 sees two frames back, into the chunk before, which sees 8 frames before itself.
+    block("ffn", "attention", "conv", "ffn", reach=4 + 8),
+    block("conv", "attention", reach=8 + 2),
+    block("ffn", "conv", "ffn", group=1, reach=2),
+    block("attention", "ffn", "attention", reach=8 + 8),
+    block("ffn", group=1, reach=0),
+    encoder("plain", encoder_config(BLOCK, BLOCK)),
+    encoder("by 8", encoder_config(BLOCK, factor=8)),
+    encoder("with shared layers", encoder_config(BLOCK, LOCAL, layer_map=(0, 1, 0, 0))),
+    encoder("with exits", encoder_config(BLOCK, BLOCK, BLOCK, exits=(1, 2))),
+    encoder("of convolutions only", encoder_config(LOCAL, LOCAL), group=1),
+    encoder(
+        "with a phone head's tap", encoder_config(BLOCK, BLOCK), taps=lambda: {1: PhoneHead(DIM, 1, True)}
+    ),
+    speech_model("plain", encoder_config(BLOCK, BLOCK), None),
+    speech_model(
+        "with a phone head", encoder_config(BLOCK, LOCAL, BLOCK, factor=8), PhoneHeadConfig(depth=2)
+    ),
+)
