@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,13 +35,20 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def threads() -> set[str]:
+    """The names of the threads that the fake recogniser worked in."""
+    return set()
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], threads: set[str]) -> Run:
     """Runs the command; gives the exit code and what it wrote. `heard` replaces what the recogniser hears."""
 
     def command(*arguments: object, heard: dict[str, str] | None = None) -> tuple[int, str, str]:
         texts = TEXTS if heard is None else heard
 
         def transcribe(audio: Path, sample_rate: int | None = None) -> SimpleNamespace:
+            threads.add(threading.current_thread().name)
             if audio.stem not in texts:
                 raise AudioError(f"{audio} does not exist; check the name")
             return SimpleNamespace(text=texts[audio.stem], duration=2.0)
@@ -81,6 +88,12 @@ def test_json(run: Run, data: Path, tmp_path: Path) -> None:
     assert list(values["corpora"]) == ["one", "two"]
     assert (values["total"]["utterances"], values["total"]["audio_seconds"]) == (3, 6.0)
     assert [one.name for one in path.parent.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize(("jobs", "in_main"), [("1", True), ("2", False)])
+def test_jobs(run: Run, data: Path, threads: set[str], jobs: str, in_main: bool) -> None:
+    assert run("lean", "--data", data, "--jobs", jobs)[0] == 0
+    assert (threading.main_thread().name in threads) == in_main
 
 
 def test_a_clip_that_fails(run: Run, data: Path, tmp_path: Path) -> None:
@@ -154,11 +167,13 @@ def test_a_report_that_cannot_be_written(run: Run, data: Path, tmp_path: Path) -
 def test_a_pipe_is_written_to_and_not_replaced(run: Run, data: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with ThreadPoolExecutor() as pool:
-        written = pool.submit(pipe.read_text)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
         assert run("lean", "--data", data, "--json", pipe)[0] == 0
         assert pipe.is_fifo()
-        assert json.loads(written.result())["bundle"] == "lean"
+        assert json.loads(os.read(reading, 1 << 16))["bundle"] == "lean"
+    finally:
+        os.close(reading)
 
 
 def test_without_jiwer(run: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

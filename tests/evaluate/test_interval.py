@@ -25,6 +25,11 @@ def test_it_is_a_ratio_of_sums() -> None:
     assert 0.008 < interval[0] < 0.01 < interval[1] < 0.0125
 
 
+def test_errors_and_words_are_drawn_together() -> None:
+    words = np.arange(2, 40, 2)
+    assert bootstrap_interval(words // 2, words, np.arange(len(words))) == (0.5, 0.5)
+
+
 def test_the_seed_decides() -> None:
     errors, words, units = [3, 1, 4, 1, 5, 9], [10] * 6, range(6)
     first = bootstrap_interval(errors, words, units, resamples=200)

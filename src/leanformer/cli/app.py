@@ -41,7 +41,7 @@ class Verb:
 
 VERBS = (
     Verb("transcribe", "Write down the speech in files, folders or standard input."),
-    Verb("evaluate", "Measure a bundle's word error rate and speed on transcribed speech.", "train"),
+    Verb("evaluate", "Measure a bundle's word error rate and speed on transcribed speech.", "evaluate"),
     Verb("train", "Train a recogniser from a recipe.", "train"),
     Verb("tokenizer", "Train a tokenizer on the transcripts of a corpus.", "train"),
     Verb("align", "Align transcripts with their audio, as targets for training.", "train"),

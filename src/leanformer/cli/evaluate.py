@@ -79,10 +79,8 @@ def evaluate(bundle: str, *, options: Options) -> int:
     from leanformer.evaluate.corpus import read_clips
     from leanformer.evaluate.evaluate import evaluate as run
     from leanformer.evaluate.report import WORST, Setup, make_report
-    from leanformer.evaluate.wer import require_jiwer
     from leanformer.runtime.recognizer import Recognizer
 
-    require_jiwer()
     recognizer = Recognizer.load(
         bundle, precision=options.precision, threads=options.threads, chunk_ms=options.chunk_ms
     )

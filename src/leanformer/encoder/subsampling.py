@@ -63,7 +63,6 @@ class Subsampling(nn.Module):
             lengths = (lengths + 1) // 2
         return self.project(y.flatten(2)), lengths, SubsamplingState(tuple(caches))
 
-
     def _initialize(self) -> None:
         """Keep the variance of the features through the stages (He et al. 2015, eq. 10).
 

@@ -138,7 +138,7 @@ def _against_torch(
 def _offline(step: Step, clip: Clip, chunk_frames: int) -> Floats:
     """Log-probs (T', V) of torch in one large step, seeing the same chunks as the stream does."""
     factor = step.model.config.encoder.subsampling.factor
-    context = Context(2 * chunk_frames // factor, step.context.left_context)
+    context = Context(chunk_frames // factor, step.context.left_context)
     features = torch.from_numpy(clip.features)[None]
     state = step.model.initial_state(1, context)
     log_probs, _, _ = step.model(features, torch.tensor([features.shape[1]]), state)

@@ -60,7 +60,9 @@ def longest_fit(targets: Tensor, target_lengths: Tensor) -> Tensor:
     return target_lengths + repeats.sum(dim=1)
 
 
-def placed_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, places: Tensor) -> Tensor:
+def placed_loss(
+    log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, places: Tensor
+) -> Tensor:
     """Cross-entropy against one known CTC path: each token in its frame, blanks elsewhere. Mean over frames.
 
     It leads CTC off the plateau where every frame is blank: there, CTC spreads its gradient over all frames.

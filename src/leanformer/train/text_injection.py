@@ -60,7 +60,7 @@ class PosteriorBank:
         """Keep the stretches of one batch: posteriors (B, S, NUM_PHONES) by slot, labels (B, S), 0 unknown."""
         for row, row_labels in zip(posteriors, labels, strict=True):
             edges = np.flatnonzero(np.diff(row_labels, prepend=-1, append=-1))
-            for start, stop in itertools.pairwise(edges):
+            for start, stop in itertools.pairwise(edges.tolist()):
                 phone = int(row_labels[start])
                 if phone == 0:
                     continue

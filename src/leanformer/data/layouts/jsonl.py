@@ -11,9 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lhotse.cut import Cut, MonoCut, MultiCut
-from lhotse.serialization import deserialize_item
-
 from leanformer.data.layouts.utterance import Utterance
 from leanformer.errors import DataError
 
@@ -30,7 +27,7 @@ def read(path: Path) -> Iterator[Utterance]:
     for manifest in _manifests(path):
         for place, item in _lines(manifest):
             if item.get("type") in _CUTS:
-                yield from _of_cut(deserialize_item(item), place, manifest.parent)
+                yield from _of_cut(item, place, manifest.parent)
             else:
                 yield _of_line(item, place, manifest.parent)
 
@@ -88,7 +85,12 @@ def _of_line(item: dict[str, Any], place: str, folder: Path) -> Utterance:
     )
 
 
-def _of_cut(cut: Cut, place: str, folder: Path) -> Iterator[Utterance]:
+def _of_cut(item: dict[str, Any], place: str, folder: Path) -> Iterator[Utterance]:
+    # Here, not above: lhotse brings torch, and the other layouts are read without either.
+    from lhotse.cut import MonoCut, MultiCut
+    from lhotse.serialization import deserialize_item
+
+    cut = deserialize_item(item)
     if not isinstance(cut, MonoCut | MultiCut) or not cut.has_recording:
         raise DataError(
             f"{place}: expected a cut of one recording; save mixed or feature-only cuts to audio first"
