@@ -9,7 +9,8 @@ import pytest
 import soundfile
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
-from leanformer.data.corpora import default_data_folder, in_split, load_corpus, read_corpus
+from leanformer.data.corpora import load_corpus, read_corpus
+from leanformer.data.layouts.selection import default_data_folder, in_split
 from leanformer.data.waveforms import WaveformCache
 from leanformer.errors import DataError
 

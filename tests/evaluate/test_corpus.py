@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leanformer.data import corpora
 from leanformer.errors import DataError, MissingExtraError
-from leanformer.evaluate import corpus as room
 from leanformer.evaluate.corpus import NO_TEXT, REPEATED, UNCERTAIN, read_clips
 
 
@@ -22,12 +20,6 @@ def test_splits(corpus: Callable[..., Path]) -> None:
     assert names([folder]) == ["c/a", "c/c"]
     assert names([folder], "train") == ["c/b"]
     assert names([folder], "all") == ["c/a", "c/b", "c/c"]
-
-
-@pytest.mark.parametrize("own", ["", "dev", "train", "train-clean-5", "dev-other", "test"])
-@pytest.mark.parametrize("wanted", ["all", "dev", "train", "dev-other", "clean"])
-def test_splits_mean_what_they_mean_in_training(own: str, wanted: str) -> None:
-    assert room._in_split(own, wanted) == corpora.in_split(own, wanted)
 
 
 def test_texts_are_normalised_and_the_unusable_counted(corpus: Callable[..., Path]) -> None:

@@ -36,7 +36,8 @@ def align(
     from lhotse import CutSet
 
     from leanformer.data.alignment import align as align_cuts
-    from leanformer.data.corpora import default_data_folder, read_corpus
+    from leanformer.data.corpora import read_corpus
+    from leanformer.data.layouts.selection import default_data_folder
     from leanformer.data.progress import progress_bar
     from leanformer.text.normalization import normalize, outside_alphabet
 

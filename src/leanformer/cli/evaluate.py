@@ -31,8 +31,9 @@ _REASONS_SHOWN = 5
 class Options:
     """What to evaluate on, and how."""
 
-    data: Annotated[tuple[Path, ...], _Several, Parameter(required=True)]
-    "Corpora, or folders of corpora: an utterances.tsv, LibriSpeech, audio with .txt beside it, or JSONL."
+    data: Annotated[tuple[Path, ...], _Several] = ()
+    """Corpora, or folders of corpora: an utterances.tsv, LibriSpeech, audio with .txt beside it, or JSONL.
+    Default: $LEANFORMER_DATA, else ../shared/data."""
 
     split: str = "dev"
     "The split to evaluate, or `all`."
@@ -62,7 +63,10 @@ class Options:
     "Clips to work on at the same time; for a true real-time factor, no more than there are free processors."
 
 
-def evaluate(bundle: str, *, options: Options) -> int:
+_DEFAULTS = Options()
+
+
+def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
     """Measure a bundle's word error rate and speed on transcribed speech.
 
     Prints the figures of each corpus and in total, with a 95 % bootstrap interval (over speakers where five
@@ -75,6 +79,7 @@ def evaluate(bundle: str, *, options: Options) -> int:
         raise UsageError(f"--json {options.json}: this is a folder; name a file in it")
     # Here, not above, for a quick --help.
     from leanformer import __version__
+    from leanformer.data.layouts.selection import default_data_folder
     from leanformer.data.progress import progress_bar
     from leanformer.evaluate.corpus import read_clips
     from leanformer.evaluate.evaluate import evaluate as run
@@ -84,7 +89,8 @@ def evaluate(bundle: str, *, options: Options) -> int:
     recognizer = Recognizer.load(
         bundle, precision=options.precision, threads=options.threads, chunk_ms=options.chunk_ms
     )
-    found = read_clips(options.data, options.split, exclude=options.exclude, limit=options.limit)
+    folders = options.data or (default_data_folder(),)
+    found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)
     with progress_bar("evaluating") as progress:
         outcome = run(recognizer, found.clips, jobs=options.jobs, progress=progress)
     name, _, precision = recognizer.name.rpartition(" ")

@@ -35,7 +35,8 @@ def tokenizer(
         kind: How words come apart: unigram, bpe, or char.
     """
     # Here, not above, for a quick --help.
-    from leanformer.data.corpora import default_data_folder, read_corpus
+    from leanformer.data.corpora import read_corpus
+    from leanformer.data.layouts.selection import default_data_folder
     from leanformer.errors import TokenizerError
     from leanformer.text.normalization import normalize, outside_alphabet
     from leanformer.text.tokenizer import train_tokenizer

@@ -45,7 +45,7 @@ def train(
     chosen = load_recipe(recipe, changes)
     run = output or Path("runs") / chosen.name
 
-    from leanformer.data.corpora import default_data_folder
+    from leanformer.data.layouts.selection import default_data_folder
     from leanformer.train.loop import train as train_run
     from leanformer.train.progress import Bar, Lines
     from leanformer.train.stopping import Interrupted

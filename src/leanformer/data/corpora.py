@@ -6,7 +6,6 @@ say where it came from. A cut's id is "corpus/utterance".
 """
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,11 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 
 from leanformer.data.layouts.find import find_corpora
+from leanformer.data.layouts.selection import ALL, in_split
 from leanformer.data.layouts.utterance import Utterance
 from leanformer.errors import DataError
 
 SAMPLE_RATE = 16000
-ALL = "all"
 _EXAMPLES = 3
 _LOG = logging.getLogger(__name__)
 
@@ -59,11 +58,6 @@ class CorpusReport:
             listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
             told += f"; skipped {listed}, such as {', '.join(self.examples)}"
         return told
-
-
-def default_data_folder() -> Path:
-    """Return where corpora are looked for when none is named: $LEANFORMER_DATA, else ../shared/data."""
-    return Path(os.environ.get("LEANFORMER_DATA") or "../shared/data")
 
 
 def load_corpus(
@@ -118,15 +112,6 @@ def read_corpus(
             f"Name another split, or {ALL!r}"
         )
     return CutSet.from_cuts(cuts), sieve.report
-
-
-def in_split(own: str, wanted: str | None) -> bool:
-    """Tell whether an utterance of split `own` is in the split that is asked for.
-
-    "train" also stands for LibriSpeech's train-clean-5 and the like. An utterance without a split counts as
-    "train". None and "all" stand for every split.
-    """
-    return wanted in (None, ALL) or own == wanted or (own or "train").split("-")[0] == wanted
 
 
 class _Sieve:

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from leanformer.data.layouts.selection import ALL, in_split
 from leanformer.data.layouts.utterance import Utterance
 from leanformer.errors import DataError, MissingExtraError
 from leanformer.text.normalization import normalize, outside_alphabet
 
-ALL = "all"
 NO_TEXT = "with an empty transcript"
 UNCERTAIN = "with digits or letters beyond a-z in the transcript"
 REPEATED = "with an id that was there before"
@@ -69,7 +69,7 @@ def read_clips(
     splits: set[str] = set()
     for name, utterances in _corpora(folders, exclude):
         splits |= {utterance.split for utterance in utterances}
-        wanted = [utterance for utterance in utterances if _in_split(utterance.split, split)]
+        wanted = [utterance for utterance in utterances if in_split(utterance.split, split)]
         found = list(_usable(wanted, name, skipped))
         clips += found if limit is None else _spread(found, limit)
     if not clips:
@@ -94,10 +94,6 @@ def _corpora(folders: Sequence[str | Path], exclude: Sequence[str]) -> Iterator[
             yield name, list(corpus.read())
     except ModuleNotFoundError as error:
         raise MissingExtraError((error.name or "lhotse").split(".")[0], "train") from error
-
-
-def _in_split(own: str, wanted: str) -> bool:
-    return wanted in (ALL, own) or (own or "train").split("-")[0] == wanted
 
 
 def _usable(utterances: Sequence[Utterance], corpus: str, skipped: Counter[str]) -> Iterator[Clip]:
