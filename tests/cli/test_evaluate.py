@@ -144,7 +144,7 @@ def test_skipped_utterances_are_told(run: Run, data: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lean"], "--data"),
+        ([], "bundle"),
         (["lean", "--data", "x", "--limit", "0"], "--limit"),
         (["lean", "--data", "x", "--precision", "int4"], "int4"),
         (["lean", "--data", "x", "--json", "."], "--json .: this is a folder"),

@@ -50,7 +50,9 @@ class Training(lightning.LightningModule):
         logs = {"train/ctc": ctc.detach()}
         if out.phone_logits is not None and batch.phones is not None:
             phone, accuracy = phone_loss(out.phone_logits, batch.phones)
-            loss = ctc_weight(step, recipe.objective) * ctc + recipe.objective.phone_weight * phone
+            loss = recipe.objective.phone_weight * phone
+            if weight := ctc_weight(step, recipe.objective):
+                loss = loss + weight * ctc  # left out at 0, so that nothing goes back through the upper layers
             logs |= {"train/phone": phone.detach(), "train/phone_accuracy": accuracy}
             if self.speaker is not None:
                 self._keep_posteriors(out.phone_logits.detach(), batch.phones)

@@ -69,8 +69,10 @@ class ObjectiveConfig(Frozen):
     """CTC on the output; cross-entropy on aligned phones at the phone head."""
 
     phone_weight: NotNegative = 0.5
-    ctc_ramp_steps: int = 0
-    """Steps in which the weight of CTC grows from 0 to 1, so that phones come first."""
+    ctc_start_step: NonNegativeInt = 0
+    """Before this, CTC has no weight: on its first plateau, its gradient only disturbs what phones teach."""
+    ctc_ramp_steps: NonNegativeInt = 0
+    """Steps in which its weight then grows from 0 to 1."""
 
 
 class TextConfig(Frozen):

@@ -14,8 +14,10 @@ def rate_factor(step: int, config: OptimizerConfig, max_steps: int) -> float:
 
 
 def ctc_weight(step: int, config: ObjectiveConfig) -> float:
-    """Weight of the CTC loss at a step."""
-    return 1.0 if config.ctc_ramp_steps <= 0 else min(1.0, step / config.ctc_ramp_steps)
+    """Weight of the CTC loss at a step: 0 before `ctc_start_step`, then rising to 1."""
+    if step < config.ctc_start_step:
+        return 0.0
+    return min(1.0, (step - config.ctc_start_step + 1) / max(1, config.ctc_ramp_steps))
 
 
 def step_seed(seed: int, step: int) -> int:
