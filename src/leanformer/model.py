@@ -121,6 +121,16 @@ class SpeechModel(nn.Module):
             phone_logits = self.phone_head.logits(exits[self.config.phone_head.depth]).float()
         return Outputs(self.log_probs(exits[self.config.encoder.depth]), lengths, phone_logits)
 
+    def phone_outputs(self, normalized: Tensor, lengths: Tensor, context: Context) -> Tensor:
+        """Phone logits (B, T', slots, P) alone: the layers above the head are not run."""
+        if self.phone_head is None or self.config.phone_head is None:
+            raise ValueError("this model has no phone head")
+        depth = self.config.phone_head.depth
+        state = self.initial_state(normalized.shape[0], context)
+        x, lengths, _ = self.encoder.subsampling(normalized, lengths, state.subsampling)
+        exits, _ = self.encoder.run_layers(x, lengths, state.layers[:depth])
+        return self.phone_head.logits(exits[depth]).float()
+
     def text_outputs(self, posteriors: Tensor, lengths: Tensor, context: Context) -> Outputs:
         """Outputs of the layers above the phone head for posteriors (B, T', slots, P) without any audio."""
         if self.phone_head is None or self.config.phone_head is None:

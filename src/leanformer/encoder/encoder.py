@@ -55,7 +55,7 @@ class Encoder(nn.Module):
     def run_layers(
         self, x: Tensor, lengths: Tensor, states: tuple[Any, ...], start: int = 0
     ) -> tuple[dict[int, Tensor], tuple[Any, ...]]:
-        """Run the layers from depth `start` (0 = all) on x (B, T', D); `states` are those layers' own."""
+        """Run as many layers as there are `states`, from depth `start` (0 = the first) on, on x (B, T', D)."""
         outputs: dict[int, Tensor] = {}
         following = []
         for depth, before in enumerate(states, start + 1):

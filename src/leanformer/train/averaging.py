@@ -27,6 +27,8 @@ class Averaging(Callback):
     def __init__(self, decay: float, start: int) -> None:
         self.decay, self.start = decay, start
         self._average: dict[str, Tensor] = {}
+        self._floating: tuple[list[Tensor], list[Tensor]] = [], []
+        self._whole: list[tuple[Tensor, Tensor]] = []
         self._in_place = False  # whether the model holds the average now, and `_average` the weights
 
     @torch.no_grad()
@@ -36,21 +38,20 @@ class Averaging(Callback):
         self._average = {
             name: self._average.get(name, value).to(value.device, copy=True) for name, value in state.items()
         }
+        # The tensors stay the same ones all along; asking the model for them takes as long as averaging.
+        names = [name for name, value in state.items() if value.is_floating_point()]
+        self._floating = [self._average[name] for name in names], [state[name] for name in names]
+        self._whole = [(self._average[name], value) for name, value in state.items() if name not in names]
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Follow the step just made."""
-        averaged, current = [], []
-        for name, value in pl_module.state_dict().items():
-            if value.is_floating_point() and trainer.global_step > self.start:
-                averaged.append(self._average[name])
-                current.append(value)
-            else:
-                self._average[name].copy_(value)
-        if averaged:
-            torch._foreach_lerp_(averaged, current, 1.0 - self.decay)
+        averaged, current = self._floating
+        torch._foreach_lerp_(averaged, current, 1.0 - self.decay if trainer.global_step > self.start else 1.0)
+        for average, value in self._whole:
+            average.copy_(value)
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Put the average in place."""

@@ -43,19 +43,8 @@ class Training(lightning.LightningModule):
         features, lengths = self.fbank(batch.waveforms, batch.lengths)
         features = self.augment(self.model.normalize(features), lengths, torch.Generator().manual_seed(seed))
         frames = -(-features.shape[1] // recipe.model.encoder.subsampling.factor)
-        out = self.model.train_outputs(
-            features, lengths, draw_context(recipe.context, recipe.seed, step, frames)
-        )
-        loss = ctc = ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths)
-        logs = {"train/ctc": ctc.detach()}
-        if out.phone_logits is not None and batch.phones is not None:
-            phone, accuracy = phone_loss(out.phone_logits, batch.phones)
-            loss = recipe.objective.phone_weight * phone
-            if weight := ctc_weight(step, recipe.objective):
-                loss = loss + weight * ctc  # left out at 0, so that nothing goes back through the upper layers
-            logs |= {"train/phone": phone.detach(), "train/phone_accuracy": accuracy}
-            if self.speaker is not None:
-                self._keep_posteriors(out.phone_logits.detach(), batch.phones)
+        context = draw_context(recipe.context, recipe.seed, step, frames)
+        loss, logs = self._audio_loss(batch, features, lengths, context)
         if self.speaker is not None and step >= recipe.text.start_step and self.speaker.bank.is_ready():
             text = self._text_loss(self.speaker)
             loss = loss + recipe.text.weight * text
@@ -63,6 +52,31 @@ class Training(lightning.LightningModule):
         self.log_dict(logs, batch_size=1)
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
         return loss
+
+    def _audio_loss(
+        self, batch: TrainingBatch, features: Tensor, lengths: Tensor, context: Context
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """CTC and phone losses by their weights; the upper layers run only when CTC has any."""
+        objective = self.recipe.objective
+        phones = batch.phones if self.model.phone_head is not None else None
+        weight = ctc_weight(self.global_step, objective) if phones is not None else 1.0
+        logs: dict[str, Tensor] = {}
+        loss = features.new_zeros(())
+        if weight > 0.0:
+            out = self.model.train_outputs(features, lengths, context)
+            logits = out.phone_logits
+            ctc = ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths)
+            loss = loss + weight * ctc
+            logs["train/ctc"] = ctc.detach()
+        else:
+            logits = self.model.phone_outputs(features, lengths, context)
+        if logits is not None and phones is not None:
+            phone, accuracy = phone_loss(logits, phones)
+            loss = loss + objective.phone_weight * phone
+            logs |= {"train/phone": phone.detach(), "train/phone_accuracy": accuracy}
+            if self.speaker is not None:
+                self._keep_posteriors(logits.detach(), phones)
+        return loss, logs
 
     def _keep_posteriors(self, logits: Tensor, phones: Tensor) -> None:
         posteriors = logits.softmax(dim=-1).flatten(1, 2)  # (B, slots in time, NUM_PHONES)
