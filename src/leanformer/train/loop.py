@@ -33,7 +33,7 @@ from leanformer.train.curves import Curves
 from leanformer.train.keeping import Keeper
 from leanformer.train.module import Training
 from leanformer.train.overrides import differences
-from leanformer.train.prepare import Prepared, new_model, prepare
+from leanformer.train.prepare import Prepared, make_speaker, new_model, prepare
 from leanformer.train.progress import Display, Lines, Monitor
 from leanformer.train.quiet import quietly
 from leanformer.train.recipe import Recipe
@@ -143,7 +143,7 @@ def train(
         raise CheckpointError(
             f"{run}: cannot write into this folder ({error.strerror}); name another"
         ) from None
-    training = Training(model, prepared.recipe, prepared.tokenizer)
+    training = Training(model, prepared.recipe, prepared.tokenizer, make_speaker(prepared, model))
     keeper = _fit(prepared, training, run, (start, first_step), display or Lines())
     assert keeper.newest is not None
     return best_checkpoint(run) or keeper.newest

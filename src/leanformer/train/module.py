@@ -23,16 +23,16 @@ from leanformer.train.text_injection import TextSpeaker
 class Training(lightning.LightningModule):
     """Trains a SpeechModel by a recipe. Everything random in a step is seeded by (seed, step)."""
 
-    def __init__(self, model: SpeechModel, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, model: SpeechModel, recipe: Recipe, tokenizer: Tokenizer, speaker: TextSpeaker | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.fbank = Fbank()
         self.augment = SpecAugment(recipe.augment.spec)
-        self.speaker: TextSpeaker | None = None
-        if recipe.text.files and model.phone_head is not None:
-            self.speaker = TextSpeaker(recipe.text, tokenizer, model.phone_head.slots)
+        self.speaker = speaker
         self._edits = [0, 0]  # word errors and words of the dev data so far
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Tensor:

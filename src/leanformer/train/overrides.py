@@ -16,11 +16,16 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: naming the file, the key, what was found, and what was expected.
     """
-    values = read_toml(path)
-    for change in changes:
-        values = _merge(values, _parse(change), change)
+    values = merged(read_toml(path), changes)
     source = f"{path} with --set {' '.join(changes)}" if changes else str(path)
     return from_dict(Recipe, values, source)
+
+
+def merged(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Plain values with changes "dotted.key=value" applied (ConfigError if one of these cannot be understood)."""
+    for change in changes:
+        values = _merge(values, _parse(change), change)
+    return values
 
 
 def differences(old: Frozen | dict[str, Any], new: Frozen | dict[str, Any]) -> list[str]:

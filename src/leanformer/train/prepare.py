@@ -12,13 +12,16 @@ from leanformer.config import ModelConfig
 from leanformer.data.alignment import AlignmentTable
 from leanformer.data.corpora import load_corpus
 from leanformer.data.loader import BatchStream, Dataset, make_dataset
+from leanformer.data.places import locate
+from leanformer.data.sentences import Sentences
 from leanformer.data.waveforms import WaveformCache, default_cache_folder
 from leanformer.errors import DataError
 from leanformer.features.fbank import Fbank
 from leanformer.model import SpeechModel
-from leanformer.text.normalization import normalize
+from leanformer.text.normalization import normalize, outside_alphabet
 from leanformer.text.tokenizer import Tokenizer, train_tokenizer
 from leanformer.train.recipe import Recipe
+from leanformer.train.text_injection import TextSpeaker
 
 _LOG = logging.getLogger(__name__)
 STATISTICS_BATCHES = 50
@@ -32,6 +35,7 @@ class Prepared:
     tokenizer: Tokenizer
     stream: BatchStream
     dev: Dataset | None
+    sentences: Sentences | None
 
 
 def read_split(
@@ -70,7 +74,9 @@ def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None
         DataError, TokenizerError: naming what is missing or cannot be used.
     """
     corpora = recipe.corpora
-    tokenizer = tokenizer or _make_tokenizer(recipe, folders)
+    text = recipe.text.files
+    sentences = Sentences(locate(text, folders, "text to inject")) if text else None
+    tokenizer = tokenizer or _make_tokenizer(recipe, folders, sentences)
     train = read_split(folders, corpora.train_split, corpora.exclude, tokenizer.unspellable)
     try:
         dev = read_split(folders, corpora.dev_split, corpora.exclude, tokenizer.unspellable)
@@ -78,7 +84,8 @@ def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None
         _LOG.warning("training goes on without dev passes: %s", error)
         dev = None
     cache = WaveformCache(default_cache_folder())
-    phones = AlignmentTable.load(*corpora.alignments) if corpora.alignments else None
+    aligned = locate(corpora.alignments, folders, "an alignment, which `leanformer align` makes")
+    phones = AlignmentTable.load(*aligned) if aligned else None
     model = recipe.model.model_copy(update={"vocabulary_size": len(tokenizer)})
     recipe = recipe.model_copy(update={"model": ModelConfig.model_validate(model.model_dump())})
     stream = BatchStream(
@@ -88,7 +95,7 @@ def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None
         recipe.seed,
     )
     measured = None if dev is None else make_dataset(dev, cache.open(dev, speeds=(1.0,)), tokenizer)
-    return Prepared(recipe, tokenizer, stream, measured)
+    return Prepared(recipe, tokenizer, stream, measured, sentences)
 
 
 def new_model(prepared: Prepared) -> SpeechModel:
@@ -99,6 +106,13 @@ def new_model(prepared: Prepared) -> SpeechModel:
     model.feature_mean.copy_(mean)
     model.feature_std.copy_(std)
     return model
+
+
+def make_speaker(prepared: Prepared, model: SpeechModel) -> TextSpeaker | None:
+    """What makes text batches for a model, if the recipe has text."""
+    if prepared.sentences is None or model.phone_head is None:
+        return None
+    return TextSpeaker(prepared.recipe.text, prepared.sentences, prepared.tokenizer, model.phone_head.slots)
 
 
 def feature_statistics(stream: BatchStream) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,13 +129,19 @@ def feature_statistics(stream: BatchStream) -> tuple[torch.Tensor, torch.Tensor]
     return mean.float(), (squares / count - mean.square()).clamp(min=1e-4).sqrt().float()
 
 
-def _make_tokenizer(recipe: Recipe, folders: Sequence[Path]) -> Tokenizer:
+def _make_tokenizer(recipe: Recipe, folders: Sequence[Path], sentences: Sentences | None) -> Tokenizer:
     config = recipe.tokenizer
     if config.path:
-        return Tokenizer.load(config.path)
+        return Tokenizer.load(locate([config.path], folders, "the tokenizer")[0])
+    if config.sentences and sentences is None:
+        raise DataError(
+            "tokenizer.sentences asks for lines of text, but text.files names none; set one of the two"
+        )
     train = read_split(folders, recipe.corpora.train_split, recipe.corpora.exclude)
+    texts = [cut.supervisions[0].text for cut in train]
+    if sentences is not None:
+        texts += sentences.spread(config.sentences)
     # Digits and foreign letters would each take a piece; utterances with them are skipped later, and counted.
-    texts = (
-        t for cut in train if not (set(t := cut.supervisions[0].text) - set("abcdefghijklmnopqrstuvwxyz' "))
+    return train_tokenizer(
+        (text for text in texts if not outside_alphabet(text)), config.vocabulary_size, config.kind
     )
-    return train_tokenizer(texts, config.vocabulary_size, config.kind)

@@ -21,7 +21,7 @@ class CorporaConfig(Frozen):
     exclude: tuple[str, ...] = ()
     """Names of corpora (folders) to leave out."""
     alignments: tuple[str, ...] = ()
-    """Files of `leanformer align`, for the phone head."""
+    """Files of `leanformer align`, for the phone head; looked for in the data folders too."""
 
 
 class TokenizerConfig(Frozen):
@@ -29,6 +29,8 @@ class TokenizerConfig(Frozen):
 
     kind: Literal["unigram", "bpe", "char"] = "unigram"
     vocabulary_size: PositiveInt = 256
+    sentences: NonNegativeInt = 0
+    """Lines of `text.files` to train it on besides the transcripts."""
     path: str = ""
 
 
@@ -79,7 +81,7 @@ class TextConfig(Frozen):
     """Text injection: text alone, in the model's own phone posteriors, for the layers above the phone head."""
 
     files: tuple[str, ...] = ()
-    """Paths or patterns of .txt or .txt.xz files; none turns text injection off."""
+    """Paths or patterns of .txt or .txt.xz files, looked for in the data folders too; none turns this off."""
     weight: NotNegative = 1.0
     start_step: NonNegativeInt = 1000
     """By then the posteriors should mean something."""

@@ -95,11 +95,13 @@ class PosteriorBank:
 class TextSpeaker:
     """Makes text batches from sentences, a dictionary and a bank."""
 
-    def __init__(self, config: TextConfig, tokenizer: Tokenizer, slots_per_frame: int) -> None:
+    def __init__(
+        self, config: TextConfig, sentences: Sentences, tokenizer: Tokenizer, slots_per_frame: int
+    ) -> None:
         self.config = config
+        self.sentences = sentences
         self.tokenizer = tokenizer
         self.slots_per_frame = slots_per_frame
-        self.sentences = Sentences(config.files)
         self.lexicon = Lexicon()
         self.bank = PosteriorBank()
 
