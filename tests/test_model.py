@@ -75,6 +75,24 @@ def test_the_phone_head_has_a_slot_for_every_four_frames(x: Tensor, factor: int,
 
 
 @torch.no_grad()
+def test_the_phone_head_can_be_run_without_the_layers_above_it(x: Tensor) -> None:
+    model = make(2)
+    expected = model.train_outputs(x, LENGTHS, CONTEXT).phone_logits
+    assert expected is not None
+    assert torch.equal(model.phone_outputs(x, LENGTHS, CONTEXT), expected)
+    for layer in model.encoder.blocks[2].modules():
+        layer.register_forward_hook(lambda *_: pytest.fail("a layer above the head was run"))
+    model.phone_outputs(x, LENGTHS, CONTEXT)
+
+
+def test_what_needs_a_phone_head_says_so(x: Tensor) -> None:
+    with pytest.raises(ValueError, match="no phone head"):
+        make().phone_outputs(x, LENGTHS, CONTEXT)
+    with pytest.raises(ValueError, match="no phone head"):
+        make().text_outputs(torch.zeros(1, 2, 2, NUM_PHONES), LENGTHS[:1], CONTEXT)
+
+
+@torch.no_grad()
 def test_the_phone_head_conditions_the_layers_above_it_only(x: Tensor) -> None:
     model = make(2)
     before = model.train_outputs(x, LENGTHS, CONTEXT)

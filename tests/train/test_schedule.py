@@ -39,8 +39,17 @@ def test_the_plateau_does_not_depend_on_the_end() -> None:
 
 @pytest.mark.parametrize(
     ("step", "start", "ramp", "weight"),
-    [(0, 0, 0, 1.0), (7, 0, 0, 1.0), (0, 0, 10, 0.1), (4, 0, 10, 0.5), (9, 0, 10, 1.0), (99, 0, 10, 1.0)]
-    + [(4, 5, 0, 0.0), (5, 5, 0, 1.0), (4, 5, 2, 0.0), (5, 5, 2, 0.5), (6, 5, 2, 1.0)],
+    [
+        *[
+            (0, 0, 0, 1.0),
+            (7, 0, 0, 1.0),
+            (0, 0, 10, 0.1),
+            (4, 0, 10, 0.5),
+            (9, 0, 10, 1.0),
+            (99, 0, 10, 1.0),
+        ],
+        *[(4, 5, 0, 0.0), (5, 5, 0, 1.0), (4, 5, 2, 0.0), (5, 5, 2, 0.5), (6, 5, 2, 1.0)],
+    ],
 )
 def test_the_weight_of_ctc_grows_from_0_to_1(step: int, start: int, ramp: int, weight: float) -> None:
     assert ctc_weight(step, ObjectiveConfig(ctc_start_step=start, ctc_ramp_steps=ramp)) == weight
