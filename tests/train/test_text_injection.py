@@ -57,6 +57,16 @@ def test_a_bank_speaks_the_phones_in_order() -> None:
     assert spoken.argmax(axis=1).tolist() == [phone for phone in wanted for _ in range(3)]
 
 
+def test_clarity_mixes_what_was_heard_with_what_was_meant() -> None:
+    bank = PosteriorBank()
+    heard = np.full((1, 2, NUM_PHONES), 1.0 / NUM_PHONES, np.float32)
+    bank.add(heard, np.array([[7, 7]]))
+    for clarity in (0.0, 0.4, 1.0):
+        spoken = bank.speak([7], np.random.default_rng(0), clarity)
+        np.testing.assert_allclose(spoken.sum(axis=1), 1.0, atol=1e-2)  # the bank keeps half precision
+        np.testing.assert_allclose(spoken[:, 7], clarity + (1 - clarity) / NUM_PHONES, atol=1e-3)
+
+
 def test_a_bank_keeps_no_stretch_across_labels_and_cuts_the_longest() -> None:
     bank = PosteriorBank()
     labels = np.array([[2, 2, 0, 2, 3] + [4] * (LONGEST_SLOTS + 5)])

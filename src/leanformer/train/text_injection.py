@@ -70,12 +70,16 @@ class PosteriorBank:
                 self.slots[phone, place] = kept
                 self.added[phone] += 1
 
-    def speak(self, phones: list[int], rng: np.random.Generator) -> NDArray[np.float16]:
-        """Posteriors (S, NUM_PHONES) of a phone sequence; every phone must have been added before."""
+    def speak(self, phones: list[int], rng: np.random.Generator, clarity: float = 0.0) -> NDArray[np.float32]:
+        """Posteriors (S, NUM_PHONES) of a phone sequence; every phone must have been added before.
+
+        `clarity` mixes them with certainty about the right phone: 0 is as heard, 1 is without any doubt.
+        """
         numbers = np.asarray(phones)
         places = rng.integers(0, np.minimum(self.added[numbers], STRETCHES))
         valid = np.arange(LONGEST_SLOTS) < self.slots[numbers, places][:, None]
-        spoken: NDArray[np.float16] = self.stretches[numbers, places][valid]
+        spoken: NDArray[np.float32] = self.stretches[numbers, places][valid] * np.float32(1.0 - clarity)
+        spoken[np.arange(len(spoken)), numbers.repeat(self.slots[numbers, places])] += np.float32(clarity)
         return spoken
 
     def is_ready(self) -> bool:
@@ -130,13 +134,14 @@ class TextSpeaker:
             torch.from_numpy(places),
         )
 
-    def _row(self, rng: np.random.Generator) -> tuple[NDArray[np.float16], list[int], NDArray[np.int64]]:
+    def _row(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], list[int], NDArray[np.int64]]:
         """Consecutive words from a random place that together last a random time, at most `frames`.
 
         Returns the posteriors (S, NUM_PHONES), the tokens, and the slot in which each token ends.
         """
+        clarity = float(rng.uniform(0.0, self.config.clarity))
         longest = int(self.config.frames * self.slots_per_frame * rng.uniform(0.25, 1.0))
-        sounds = [self.bank.speak([_SILENCE_ID], rng)]
+        sounds = [self.bank.speak([_SILENCE_ID], rng, clarity)]
         tokens: list[int] = []
         ends: list[float] = []
         total = len(sounds[0])
@@ -146,7 +151,7 @@ class TextSpeaker:
                 if tokens:
                     break
                 continue  # begin after the word that nobody can say
-            sound = self.bank.speak(phones, rng)
+            sound = self.bank.speak(phones, rng, clarity)
             if tokens and total + len(sound) > longest:
                 break
             pieces = self.tokenizer.encode(word)
@@ -156,7 +161,7 @@ class TextSpeaker:
             sounds.append(sound)
             total += len(sound)
             if rng.random() < PAUSE_PROBABILITY:
-                sounds.append(self.bank.speak([_SILENCE_ID], rng))
+                sounds.append(self.bank.speak([_SILENCE_ID], rng, clarity))
                 total += len(sounds[-1])
         return np.concatenate(sounds), tokens, np.asarray(ends).clip(0).astype(np.int64)
 

@@ -1,0 +1,83 @@
+"""From real recordings to text with the shipped model, as a user has it: no torch, any pieces, any rate."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from jiwer import wer
+
+import leanformer
+from leanformer import Recognizer
+
+DATA = Path(__file__).parents[1] / "data"
+SAMPLE = Path(leanformer.__file__).parent / "models" / "sample.opus"
+# What the model reaches on these five clips, and room for a retrained one; chance is 1.0.
+WORST_WER = 0.85
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer.load("default")
+
+
+def test_real_speech_becomes_the_words_that_were_said(recognizer: Recognizer) -> None:
+    with (DATA / "utterances.tsv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
+    heard = [recognizer.transcribe(DATA / row["path"]).text for row in rows]
+    assert wer([row["text"] for row in rows], heard) < WORST_WER
+
+
+def test_words_have_times_within_the_recording(recognizer: Recognizer) -> None:
+    transcript = recognizer.transcribe(SAMPLE)
+    times = [time for word in transcript.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert 0.0 <= times[0] < times[-1] <= soundfile.info(SAMPLE).duration
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pieces_of_any_size_give_the_text_of_the_whole(recognizer: Recognizer, seed: int) -> None:
+    samples, rate = soundfile.read(SAMPLE, dtype="int16")
+    rng = np.random.default_rng(seed)
+    stream = recognizer.stream()
+    place = 0
+    while place < len(samples):
+        size = int(rng.integers(1, 20_001))
+        stream.accept_waveform(samples[place : place + size], rate)
+        place += size
+    assert stream.finish() == recognizer.transcribe(SAMPLE)
+
+
+def test_streams_do_not_disturb_each_other(recognizer: Recognizer) -> None:
+    samples, rate = soundfile.read(SAMPLE, dtype="float32")
+    alone, other = recognizer.stream(), recognizer.stream()
+    for start in range(0, len(samples), 5000):
+        alone.accept_waveform(samples[start : start + 5000], rate)
+        other.accept_waveform(samples[::-1][start : start + 5000], rate)
+    assert alone.finish() == recognizer.transcribe(SAMPLE)
+
+
+def test_another_rate_and_two_channels_say_the_same(recognizer: Recognizer) -> None:
+    samples, rate = soundfile.read(SAMPLE, dtype="float32")
+    stereo = np.repeat(soxr.resample(samples, rate, 48_000)[:, None], 2, axis=1)
+    stream = recognizer.stream()
+    stream.accept_waveform(stereo, 48_000)
+    same = recognizer.transcribe(SAMPLE).text
+    assert wer(same, stream.finish().text) < 0.2  # resampling up and down again is not quite the identity
+
+
+def test_silence_is_no_word(recognizer: Recognizer) -> None:
+    assert recognizer.transcribe(np.zeros(48_000, np.float32)).text == ""
+
+
+def test_recognition_loads_no_torch() -> None:
+    code = (
+        "import sys, leanformer; r = leanformer.Recognizer.load('default'); "
+        f"assert r.transcribe({str(SAMPLE)!r}).words; "
+        "assert not {'torch', 'lightning', 'lhotse', 'pydantic'} & set(sys.modules), 'loaded'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
