@@ -87,9 +87,9 @@ class TextConfig(Frozen):
     """By then the posteriors should mean something."""
     placed_steps: NonNegativeInt = 1000
     """For so many steps the loss is cross-entropy on the known alignment, before it is CTC."""
-    clarity: Probability = 1.0
-    """Each row mixes its posteriors with the right phones by a share drawn from 0 to this. While the model hears
-    poorly, spelling is learnt from the clear rows."""
+    clarity: tuple[Probability, Probability] = (0.0, 1.0)
+    """Each row mixes its posteriors with the right phones by a share drawn between these two. While the model
+    hears poorly, spelling is learnt from the clear rows."""
     rows: PositiveInt = 8
     frames: PositiveInt = 150
     """Encoder frames of a row, at most."""

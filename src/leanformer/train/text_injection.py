@@ -139,7 +139,7 @@ class TextSpeaker:
 
         Returns the posteriors (S, NUM_PHONES), the tokens, and the slot in which each token ends.
         """
-        clarity = float(rng.uniform(0.0, self.config.clarity))
+        clarity = float(rng.uniform(*self.config.clarity))
         longest = int(self.config.frames * self.slots_per_frame * rng.uniform(0.25, 1.0))
         sounds = [self.bank.speak([_SILENCE_ID], rng, clarity)]
         tokens: list[int] = []
