@@ -18,6 +18,7 @@ from leanformer.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MAX_REPEAT = 1000
 
 
@@ -117,8 +118,11 @@ class PhoneHeadConfig(Frozen):
     depth: PositiveInt
     condition: bool = True
     """Feed the phone posteriors back into the encoder (self-conditioning, Nozaki & Komatsu 2021)."""
-    hide_audio: Probability = 0.0
-    """Probability, per utterance in training, that the layers above see nothing but the posteriors."""
+    stop_gradient: bool = False
+    """Keep the losses above from changing the posteriors: the layers below then learn phones and nothing else."""
+    hide_audio: Share = 0.0
+    """Share of utterances, in training, whose upper layers see nothing but the posteriors. At 1 they never see
+    anything else, in use neither: a bottleneck, through which what text taught applies to speech at once."""
 
 
 class ModelConfig(Frozen):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leanformer.config import ModelConfig
+from leanformer.config import ModelConfig, PhoneHeadConfig
 from leanformer.encoder.encoder import Encoder, EncoderState
 from leanformer.layers.streaming import Context
 
@@ -36,12 +36,12 @@ class PhoneHead(nn.Module):
     `slots` of PHONE_SLOT_FRAMES feature frames, each with a phone of its own. Shapes: (B, T, D) -> (B, T, D).
     """
 
-    def __init__(self, dim: int, slots: int, condition: bool, hide_audio: float = 0.0) -> None:
+    def __init__(self, dim: int, slots: int, config: PhoneHeadConfig) -> None:
         super().__init__()
         self.slots = slots
-        self.hide_audio = hide_audio
+        self.config = config
         self.classify = nn.Linear(dim, slots * NUM_PHONES)
-        self.condition = nn.Linear(slots * NUM_PHONES, dim) if condition else None
+        self.condition = nn.Linear(slots * NUM_PHONES, dim) if config.condition else None
         if self.condition is not None:
             # A posterior is near one-hot: what it tells is then about as loud as a normalised frame.
             nn.init.normal_(self.condition.weight, std=slots**-0.5)
@@ -51,9 +51,14 @@ class PhoneHead(nn.Module):
         """The layer output with what the head makes of it added."""
         if self.condition is None:
             return x
-        told = self.tell(self.logits(x).softmax(dim=-1))
-        if self.training and self.hide_audio > 0.0:
-            x = x * (torch.rand(x.shape[0], 1, 1, device=x.device) >= self.hide_audio).to(x.dtype)
+        posteriors = self.logits(x).softmax(dim=-1)
+        told = self.tell(posteriors.detach() if self.config.stop_gradient else posteriors)
+        hide = self.config.hide_audio
+        if hide >= 1.0:
+            return told
+        if self.training and hide > 0.0:
+            heard = torch.rand(x.shape[0], 1, 1, device=x.device) >= hide
+            x = x * heard.to(x.dtype)
         return x + told
 
     def tell(self, posteriors: Tensor) -> Tensor:
@@ -82,12 +87,8 @@ class SpeechModel(nn.Module):
         self.phone_head: PhoneHead | None = None
         taps: dict[int, nn.Module] = {}
         if config.phone_head is not None:
-            self.phone_head = PhoneHead(
-                config.encoder.model_dim,
-                config.encoder.subsampling.factor // PHONE_SLOT_FRAMES,
-                config.phone_head.condition,
-                config.phone_head.hide_audio,
-            )
+            slots = config.encoder.subsampling.factor // PHONE_SLOT_FRAMES
+            self.phone_head = PhoneHead(config.encoder.model_dim, slots, config.phone_head)
             taps[config.phone_head.depth] = self.phone_head
         self.encoder = Encoder(config.encoder, NUM_BINS, taps)
         self.output = nn.Linear(config.encoder.model_dim, config.vocabulary_size)

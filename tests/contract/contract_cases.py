@@ -191,7 +191,9 @@ CASES = (
     encoder("with exits", encoder_config(BLOCK, BLOCK, BLOCK, exits=(1, 2))),
     encoder("of convolutions only", encoder_config(LOCAL, LOCAL), group=1),
     encoder(
-        "with a phone head's tap", encoder_config(BLOCK, BLOCK), taps=lambda: {1: PhoneHead(DIM, 1, True)}
+        "with a phone head's tap",
+        encoder_config(BLOCK, BLOCK),
+        taps=lambda: {1: PhoneHead(DIM, 1, PhoneHeadConfig(depth=1))},
     ),
     speech_model("plain", encoder_config(BLOCK, BLOCK), None),
     speech_model(

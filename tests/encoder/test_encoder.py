@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leanformer.config import BlockConfig, EncoderConfig, SubsamplingConfig
+from leanformer.config import BlockConfig, EncoderConfig, PhoneHeadConfig, SubsamplingConfig
 from leanformer.encoder.encoder import Encoder
 from leanformer.layers.streaming import Context
 from leanformer.model import PhoneHead
@@ -133,7 +133,7 @@ def test_a_tap_stands_between_its_layer_and_the_next() -> None:
     plain = make(config(BLOCK, BLOCK, exits=(1,)))
     assert torch.equal(output_of(make(config(BLOCK, BLOCK), {1: nn.Identity()})), output_of(plain))
 
-    tapped = make(config(BLOCK, BLOCK), {1: PhoneHead(DIM, 1, condition=True)})
+    tapped = make(config(BLOCK, BLOCK), {1: PhoneHead(DIM, 1, PhoneHeadConfig(depth=1))})
     tapped.load_state_dict(tapped.state_dict() | plain.state_dict())
     assert torch.equal(exits_of(tapped)[1], exits_of(plain)[1])
     assert not torch.allclose(output_of(tapped), output_of(plain), atol=1e-3)

@@ -67,13 +67,15 @@ def test_tree_map_takes_several() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4))
 def test_unstack_undoes_stack(batches: list[int]) -> None:
-    together = stack([outer(n) for n in batches])
-    singles = [single for n in batches for single in unstack(outer(n))]
-    apart = unstack(together)
-    assert len(apart) == len(singles) == sum(batches)
-    for one, other in zip(apart, singles, strict=True):
-        assert one.inner.cache.shape == (1, 2)
-        assert torch.equal(one.more[0].cache, other.more[0].cache)
+    parts = [outer(n) for n in batches]
+    rows = [
+        (row, more) for part in parts for row, more in zip(part.inner.cache, part.more[0].cache, strict=True)
+    ]
+    apart = unstack(stack(parts))
+    assert len(apart) == len(rows) == sum(batches)
+    for single, (row, more) in zip(apart, rows, strict=True):
+        assert torch.equal(single.inner.cache, row[None])
+        assert torch.equal(single.more[0].cache, more[None])
 
 
 def test_states_of_different_structure_do_not_stack() -> None:

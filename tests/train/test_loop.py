@@ -261,6 +261,18 @@ def test_a_full_disk_stops_the_run_and_harms_nothing(tiny: MakeRecipe, tmp_path:
     assert latest_checkpoint(run) == list_checkpoints(run)[0].path
 
 
+def test_a_run_that_diverges_ends_and_keeps_what_was_good(tiny: MakeRecipe, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny(max_steps=2), [DATA], run)
+    good = [saved.path for saved in list_checkpoints(run)]
+    recipe = tiny(max_steps=6)
+    recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"peak_rate": 1e38})})
+    with pytest.raises(CheckpointError, match=r"step \d: the weights are no longer finite.*--resume"):
+        train(recipe, [DATA], run, resume=True)
+    assert [saved.path for saved in list_checkpoints(run)][-1] in good
+    assert latest_checkpoint(run) is not None
+
+
 def test_no_thread_and_no_handler_is_left_after_an_error(tiny: MakeRecipe, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         _send_signal_at(patch, "in a step", 1)

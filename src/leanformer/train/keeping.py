@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Checkpoint
 
+from leanformer.errors import CheckpointError
 from leanformer.train.checkpoint import KEEP_BEST, file_name, list_checkpoints, remove_unfinished, superfluous
 from leanformer.train.recipe import ScheduleConfig
 from leanformer.train.restart import store_progress
@@ -31,7 +32,7 @@ class Keeper(Checkpoint):
         self._dev_pending = False
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Start the clock, and take the signals over; Lightning, which has its own way, had them until now."""
+        """Start the clock, and take the signals back from Lightning, which would not save."""
         remove_unfinished(self.run)
         self._saved_at = time.monotonic()
         self.request.listen()
@@ -79,6 +80,7 @@ class Keeper(Checkpoint):
         return time.monotonic() - self._saved_at >= 60.0 * self.schedule.checkpoint_minutes
 
     def _save(self, trainer: Any, wer: float | None = None, dev_pending: bool = False) -> None:
+        _require_finite(trainer)
         self._dev_pending = dev_pending
         self.newest = self.run / file_name(trainer.global_step, wer)
         trainer.save_checkpoint(self.newest)
@@ -90,3 +92,12 @@ class Keeper(Checkpoint):
         assert self.request.signal_number is not None
         assert self.newest is not None
         raise Interrupted(self.request.signal_number, self.newest)
+
+
+def _require_finite(trainer: Any) -> None:
+    """A run that diverged ends here: its checkpoints would push out the good ones."""
+    if not all(bool(weight.isfinite().all()) for weight in trainer.lightning_module.parameters()):
+        raise CheckpointError(
+            f"step {trainer.global_step}: the weights are no longer finite, so they were not saved; lower "
+            "optimizer.peak_rate (or look for bad data), and go on from the checkpoint before with --resume"
+        )

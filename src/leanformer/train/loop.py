@@ -211,6 +211,7 @@ def _fit(
     with quietly(), request.restoring_handlers(), closing(batches):
         trainer = make_trainer(prepared, run, first_step, [Monitor(display, _best_so_far(run)), keeper])
         _LOG.info("%s", describe_schedule(prepared, run, trainer.strategy.root_device.type))
+        request.listen()
         trainer.fit(training, batches, dev, ckpt_path=checkpoint, weights_only=True)
     return keeper
 
