@@ -14,7 +14,9 @@ CONTEXT = Context(2, 4)
 LENGTHS = torch.tensor([40, 21])
 
 
-def make(depth: int | None = None, factor: int = 8, hide_audio: float = 0.0) -> SpeechModel:
+def make(
+    depth: int | None = None, factor: int = 8, hide_audio: float = 0.0, stop_gradient: bool = False
+) -> SpeechModel:
     block = BlockConfig(ffn_dim=12, kernel_size=3)
     encoder = EncoderConfig(
         model_dim=8,
@@ -22,7 +24,9 @@ def make(depth: int | None = None, factor: int = 8, hide_audio: float = 0.0) -> 
         blocks=(block,) * 3,
         dropout=0.0,
     )
-    head = PhoneHeadConfig(depth=depth, hide_audio=hide_audio) if depth else None
+    head = None
+    if depth:
+        head = PhoneHeadConfig(depth=depth, hide_audio=hide_audio, stop_gradient=stop_gradient)
     torch.manual_seed(0)
     return SpeechModel(ModelConfig(vocabulary_size=11, encoder=encoder, phone_head=head)).eval()
 
@@ -124,3 +128,23 @@ def test_sound_is_hidden_in_training_only(x: Tensor) -> None:
     expected = shown.train_outputs(x, LENGTHS, CONTEXT).log_probs
     assert torch.equal(hidden.train_outputs(x, LENGTHS, CONTEXT).log_probs, expected)
     assert not torch.allclose(hidden.train().train_outputs(x, LENGTHS, CONTEXT).log_probs, expected)
+
+
+@torch.no_grad()
+def test_behind_a_bottleneck_sound_is_hidden_in_use_too(x: Tensor) -> None:
+    model = make(2, hide_audio=1.0)
+    outputs = model.train_outputs(x, LENGTHS, CONTEXT)
+    assert outputs.phone_logits is not None
+    told = model.text_outputs(outputs.phone_logits.softmax(dim=-1), outputs.lengths, CONTEXT)
+    for row, length in enumerate(outputs.lengths.tolist()):
+        assert torch.equal(told.log_probs[row, :length], outputs.log_probs[row, :length])
+
+
+@pytest.mark.parametrize("stop_gradient", [False, True])
+def test_the_losses_above_reach_the_posteriors_unless_stopped(x: Tensor, stop_gradient: bool) -> None:
+    model = make(2, hide_audio=1.0, stop_gradient=stop_gradient)
+    loss = model.train_outputs(x, LENGTHS, CONTEXT).log_probs[0].square().sum()
+    torch.autograd.backward(loss)
+    assert model.phone_head is not None
+    assert (model.phone_head.classify.weight.grad is None) == stop_gradient
+    assert model.output.weight.grad is not None

@@ -199,4 +199,5 @@ CASES = (
     speech_model(
         "with a phone head", encoder_config(BLOCK, LOCAL, BLOCK, factor=8), PhoneHeadConfig(depth=2)
     ),
+    speech_model("with a bottleneck", encoder_config(BLOCK, BLOCK), PhoneHeadConfig(depth=1, hide_audio=1.0)),
 )
