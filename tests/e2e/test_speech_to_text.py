@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from jiwer import wer
+from jiwer import cer, wer
 
 import leanformer
 from leanformer import Recognizer
 
 DATA = Path(__file__).parents[1] / "data"
 SAMPLE = Path(leanformer.__file__).parent / "models" / "sample.opus"
-# What the model reaches on these five clips, and room for a retrained one; chance is 1.0.
-WORST_WER = 0.85
+# What the model reaches on these five clips, with some room; the transcripts in another order give above 0.7.
+WORST_CER = 0.55
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,9 @@ def test_real_speech_becomes_the_words_that_were_said(recognizer: Recognizer) ->
     with (DATA / "utterances.tsv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
     heard = [recognizer.transcribe(DATA / row["path"]).text for row in rows]
-    assert wer([row["text"] for row in rows], heard) < WORST_WER
+    said = [row["text"] for row in rows]
+    assert cer(said, heard) < WORST_CER
+    assert cer(said[1:] + said[:1], heard) > 0.7  # the bound means something
 
 
 def test_words_have_times_within_the_recording(recognizer: Recognizer) -> None:

@@ -75,7 +75,7 @@ def verify_fp32(step: Step, session: Session, clips: Sequence[Clip], chunk_frame
     return [
         Check("fp32_max", "torch - fp32 graph, largest difference", log_probs, at_most=FP32_TOLERANCE),
         Check(
-            "fp32_state_max", "torch - fp32 graph, state, largest difference", states, at_most=FP32_TOLERANCE
+            "fp32_state_max", "torch - fp32 graph, state, relative difference", states, at_most=FP32_TOLERANCE
         ),
         Check("counters", "counters of the layers, largest disagreement", counters, at_most=0),
         Check(
@@ -129,7 +129,7 @@ def _against_torch(
         rows = np.arange(found.shape[1]) < found_valid[:, None]
         packed = step.packing.pack(theirs)
         log_probs = max(log_probs, _largest(expected.numpy()[rows] - found[rows]))
-        states = max(states, *(_largest(a.numpy() - b) for a, b in zip(packed, ours, strict=True)))
+        states = max(states, *(_relative(a.numpy(), b) for a, b in zip(packed, ours, strict=True)))
         counters = max(counters, step.packing.disagreement(theirs))
     return log_probs, states, counters
 
@@ -165,6 +165,11 @@ def _steps(clips: Sequence[Clip], size: int) -> Iterator[tuple[Floats, NDArray[n
         for row, piece in zip(features, pieces, strict=True):
             row[: len(piece)] = piece
         yield features, np.array([len(piece) for piece in pieces], np.int64)
+
+
+def _relative(expected: Floats, found: Floats) -> float:
+    """Largest difference over the largest value: caches hold values of any size, and float32 rounds relative to it."""
+    return _largest(expected - found) / max(1.0, _largest(expected))
 
 
 def _text(log_probs: Floats, tokenizer: Tokenizer) -> str:
