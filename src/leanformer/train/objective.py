@@ -18,7 +18,6 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths
 
     Rows whose target cannot fit their frames have an infinite loss and are left out (`zero_infinity`).
     """
-    spoken = target_lengths > 0
     losses = F.ctc_loss(
         log_probs.transpose(0, 1),
         targets,
@@ -28,7 +27,8 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths
         reduction="none",
         zero_infinity=True,
     )
-    return (losses * spoken).sum() / target_lengths.sum().clamp(min=1)
+    counted = (target_lengths > 0) & (losses > 0.0)  # a row that does not fit has been set to exactly 0
+    return (losses * counted).sum() / (target_lengths * counted).sum().clamp(min=1)
 
 
 def phone_loss(logits: Tensor, phones: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,13 +51,6 @@ def phone_targets(phones: Tensor, slots: int) -> Tensor:
     """The label in the middle of each slot: (B, T10ms) -> (B, slots), 0 beyond the end."""
     middles = phones[:, PHONE_SLOT_FRAMES // 2 :: PHONE_SLOT_FRAMES][:, :slots]
     return F.pad(middles, (0, slots - middles.shape[1]))
-
-
-def longest_fit(targets: Tensor, target_lengths: Tensor) -> Tensor:
-    """Frames that CTC needs for each target (B, U): its length plus one blank between equal neighbours."""
-    places = torch.arange(1, targets.shape[1], device=targets.device)
-    repeats = (targets[:, 1:] == targets[:, :-1]) & (places < target_lengths[:, None])
-    return target_lengths + repeats.sum(dim=1)
 
 
 def placed_loss(

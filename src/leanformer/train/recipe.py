@@ -107,7 +107,7 @@ class Recipe(Frozen):
     """One run. `model.vocabulary_size` is set from the tokenizer."""
 
     name: str
-    seed: int = 0
+    seed: NonNegativeInt = 0
     model: ModelConfig = ModelConfig()
     corpora: CorporaConfig = CorporaConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
