@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from leanformer.config import from_dict
+from leanformer.config_toml import from_dict
 from leanformer.data.batching import BatchConfig
 from leanformer.data.loader import BatchStream, Dataset, TrainingBatch
 from leanformer.data.waveforms import Waveforms

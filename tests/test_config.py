@@ -15,10 +15,8 @@ from leanformer.config import (
     PhoneHeadConfig,
     SoftmaxAttentionConfig,
     SubsamplingConfig,
-    from_dict,
-    load_toml,
-    to_toml,
 )
+from leanformer.config_toml import from_dict, load_toml, to_toml
 from leanformer.data.batching import BatchConfig
 from leanformer.data.noise import NoiseConfig
 from leanformer.errors import ConfigError

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanformer.config import EncoderConfig, Frozen, ModelConfig, from_dict, load_toml
+from leanformer.config import EncoderConfig, Frozen, ModelConfig
+from leanformer.config_toml import from_dict, load_toml
 from leanformer.errors import ConfigError
 from leanformer.train.recipe import Recipe
 
@@ -77,7 +78,7 @@ WRONG = {
     "dropout = -0.1": "`dropout` = -0.1: it should be greater than or equal to 0",
     "dropout = nan": "`dropout` = NaN: it should be a finite number",
     "dropout = 2020-01-02": "`dropout` = 2020-01-02: it should not be a date or time; no key takes one",
-    "norm = 'batsch'": "`norm` = \"batsch\": it should be 'layer'",
+    "norm = 'batsch'": "`norm` = \"batsch\": it should be 'layer', 'batch', 'batch_in_place' or 'none'",
     "activation = 3": "`activation` = 3: it should be 'swish' or 'relu'",
     "subsampling.factor = 5": "`subsampling.factor` = 5: it should be 4 or 8",
     "subsampling.factor = '4'": '`subsampling.factor` = "4": it should be 4 or 8',
@@ -93,7 +94,8 @@ WRONG = {
     "blocks = [{order = []}]": "`blocks[0]`: order must name at least one sublayer",
     "blocks = [{order = ['ffn', 'lstm']}]": "`blocks[0].order[1]` = \"lstm\": it should be 'ffn', 'attention' or "
     "'conv'",
-    "blocks = [{attention.kind = 'linear'}]": "`blocks[0].attention.kind` = \"linear\": it should be 'softmax'",
+    "blocks = [{attention.kind = 'linear'}]": '`blocks[0].attention.kind` = "linear": it should be '
+    "one of 'softmax', 'performer'",
     "blocks = [{repeat = 0}]": "`blocks[0].repeat` = 0: it should be an integer from 1 to 1000",
     "blocks = [{repeat = true}]": "`blocks[0].repeat` = true: it should be an integer from 1 to 1000",
     "blocks = [{repeat = '2'}]": '`blocks[0].repeat` = "2": it should be an integer from 1 to 1000',

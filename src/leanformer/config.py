@@ -1,25 +1,17 @@
-"""Frozen, nested, validated configuration of a model, in and out of TOML.
+"""Frozen, nested, validated configuration of a model.
 
 An encoder is data: `blocks` are sets of weights, `layer_map` says which of them runs at each depth, `exits`
 says at which depths an output may be taken. Construction validates; an unknown key fails and names the
 nearest known one.
 """
 
-import json
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from leanformer.config_errors import Place, explain, name, show
-from leanformer.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-MAX_REPEAT = 1000
 
 
 class Frozen(BaseModel):
@@ -38,9 +30,40 @@ class SoftmaxAttentionConfig(Frozen):
     heads: PositiveInt = 4
 
 
-AttentionConfig = SoftmaxAttentionConfig  # becomes a union, told apart by `kind`, when a second kind exists
+class PerformerAttentionConfig(Frozen):
+    """Linear attention by random features, run as a recurrence with constant state (Choromanski et al. 2021)."""
+
+    kind: Literal["performer"] = "performer"
+    heads: PositiveInt = 4
+    features: PositiveInt = 64
+    """Random features per head."""
+    seed: NonNegativeInt = 0
+    """Of the random projection, which is stored in the model."""
+
+
+AttentionConfig = Annotated[SoftmaxAttentionConfig | PerformerAttentionConfig, Field(discriminator="kind")]
 
 SublayerName = Literal["ffn", "attention", "conv"]
+NormName = Literal["layer", "batch", "batch_in_place", "none"]
+
+
+class FoldConfig(Frozen):
+    """Folding attention (arXiv 2309.07988): each frame becomes `factor` sub-tokens of width D / factor.
+
+    Written as a number, `fold = 2` folds attention and feed-forward alike.
+    """
+
+    factor: Literal[1, 2, 4, 8] = 1
+    attention: bool = True
+    ffn: bool = True
+    position: bool = True
+    """Add a learned vector to each sub-token, which tells where in its frame it stands."""
+    keep: Literal["heads", "head_dim"] = "head_dim"
+    """What attention keeps as its width shrinks: the number of heads, or their width (then there are fewer)."""
+
+    def of(self, sublayer: str) -> int:
+        """The factor by which a sublayer is folded."""
+        return self.factor if (sublayer, True) in (("attention", self.attention), ("ffn", self.ffn)) else 1
 
 
 class BlockConfig(Frozen):
@@ -53,12 +76,52 @@ class BlockConfig(Frozen):
     ffn_dim: PositiveInt = 768
     kernel_size: PositiveInt = 15
     attention: AttentionConfig = SoftmaxAttentionConfig()
+    left_context: PositiveInt | None = None
+    """Encoder frames that softmax attention looks back, at most; the stream's own left context by default."""
+    fold: FoldConfig = FoldConfig()
+
+    @field_validator("attention", mode="before")
+    @classmethod
+    def _softmax_by_default(cls, value: Any) -> Any:
+        return {"kind": "softmax", **value} if isinstance(value, dict) else value
+
+    @field_validator("fold", mode="before")
+    @classmethod
+    def _fold_by_number(cls, value: Any) -> Any:
+        return {"factor": value} if isinstance(value, int) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.order:
             raise ValueError("order must name at least one sublayer")
         return self
+
+    def check_width(self, dim: int) -> None:
+        """Raise ValueError where the sublayers cannot divide `dim` channels as they should."""
+        ffn, attention = self.fold.of("ffn"), self.fold.of("attention")
+        if "ffn" in self.order and (dim % ffn or self.ffn_dim % ffn):
+            raise ValueError(f"fold.factor {ffn} must divide model_dim {dim} and ffn_dim {self.ffn_dim}")
+        if "attention" not in self.order:
+            return
+        if dim % attention:
+            raise ValueError(f"fold.factor {attention} must divide model_dim {dim}")
+        heads = self.folded_heads()
+        if heads == 0 or self.attention.heads % (attention if self.fold.keep == "head_dim" else 1):
+            raise ValueError(
+                f"fold.factor {attention} must divide attention.heads {self.attention.heads}, "
+                'or set fold.keep = "heads"'
+            )
+        if dim // attention % (2 * heads):
+            width = f"model_dim {dim}" + (f" / fold.factor {attention}" if attention > 1 else "")
+            raise ValueError(
+                f"{width} must be a multiple of twice the heads ({heads}), as rotary positions turn pairs "
+                "within a head"
+            )
+
+    def folded_heads(self) -> int:
+        """Heads of the attention at its folded width."""
+        keeps_heads = self.fold.keep == "heads"
+        return self.attention.heads if keeps_heads else self.attention.heads // self.fold.of("attention")
 
 
 class SubsamplingConfig(Frozen):
@@ -78,9 +141,16 @@ class EncoderConfig(Frozen):
     """Index into `blocks` for each depth; left out, every block runs once, in order."""
     exits: tuple[PositiveInt, ...] = ()
     """Depths (1 = after the first layer) whose output may be taken; the full depth is always the last."""
-    norm: Literal["layer"] = "layer"
+    norm: NormName = "layer"
+    """`layer`: LayerNorm before each sublayer and at a block's end. `batch`: BatchNorm after every linear and
+    convolution of the blocks (FusionFormer, arXiv 2210.17079), which `compress.fuse` folds into them.
+    `batch_in_place` and `none` are that paper's controls: BatchNorm where LayerNorm stood, and no norm."""
+    norm_per_depth: bool = False
+    """With `layer_map`: give each depth norms of its own, instead of one for each shared block."""
     activation: Literal["swish", "relu"] = "swish"
-    conv_gate: Literal["glu", "none"] = "glu"
+    conv_gate: Literal["glu", "none", "wide"] = "glu"
+    """Of the convolution module: GLU; `none`, the activation at the same width; `wide`, the activation at twice
+    the width."""
     dropout: Probability = 0.1
 
     @model_validator(mode="after")
@@ -99,11 +169,7 @@ class EncoderConfig(Frozen):
         if bad := [e for e in self.exits if e > self.depth]:
             raise ValueError(f"exits names depth {bad[0]}, but the encoder has {self.depth} layers")
         for block in self.blocks:
-            if "attention" in block.order and self.model_dim % (2 * block.attention.heads):
-                raise ValueError(
-                    f"model_dim {self.model_dim} must be a multiple of twice the heads "
-                    f"({block.attention.heads}), as rotary positions turn pairs within a head"
-                )
+            block.check_width(self.model_dim)
         return self
 
     @property
@@ -130,6 +196,8 @@ class ModelConfig(Frozen):
 
     vocabulary_size: PositiveInt = 128
     encoder: EncoderConfig = EncoderConfig()
+    exit_heads: Literal["shared", "own"] = "shared"
+    """Whether all `encoder.exits` use one CTC output layer or each has its own."""
     phone_head: PhoneHeadConfig | None = None
 
     @model_validator(mode="after")
@@ -145,91 +213,3 @@ class ModelConfig(Frozen):
                 "lower it, or set phone_head.condition = false"
             )
         return self
-
-
-C = TypeVar("C", bound=Frozen)
-
-
-def from_dict(cls: type[C], values: dict[str, Any], source: str) -> C:
-    """Build a config from plain values; an entry of an array of tables may carry `repeat = N`.
-
-    Raises:
-        ConfigError: naming `source`, the key, what was found, and what was expected.
-    """
-    try:
-        # JSON mode is strict about types, yet takes arrays for tuples, as TOML writes them.
-        return cls.model_validate_json(json.dumps(_expand_repeats(values, ())))
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(cls, error.errors())}") from None
-    except ConfigError as error:  # from here, or from a nested dataclass's own check
-        raise ConfigError(f"{source}: {error}") from None
-
-
-def load_toml(cls: type[C], path: Path) -> C:
-    """Read a config from a TOML file (ConfigError on anything wrong with it)."""
-    return from_dict(cls, read_toml(path), str(path))
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The plain values of a TOML file (ConfigError if it is missing or not TOML)."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; pass the path of a TOML file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not text in UTF-8; pass the path of a TOML file") from None
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); pass the path of a TOML file"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}; correct it there") from None
-
-
-def to_toml(config: Frozen) -> str:
-    """Write a config as TOML that `from_dict` reads back to an equal config."""
-    values = config.model_dump(mode="json", exclude_none=True)
-    return tomli_w.dumps(_fold_repeats(values))
-
-
-def _expand_repeats(value: Any, place: Place) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand_repeats(item, (*place, key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items: list[Any] = []
-        for index, item in enumerate(value):
-            count, rest = _repeat(item, (*place, index))
-            items.extend([_expand_repeats(rest, (*place, index))] * count)
-        return items
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise ConfigError(f"`{name(place)}` = {value}: it should not be a date or time; no key takes one")
-
-
-def _repeat(item: Any, place: Place) -> tuple[int, Any]:
-    """How often an item of an array stands there, and the item without `repeat`."""
-    if not isinstance(item, dict) or "repeat" not in item:
-        return 1, item
-    count = item["repeat"]
-    if type(count) is not int or not 1 <= count <= MAX_REPEAT:
-        where = name((*place, "repeat"))
-        raise ConfigError(f"`{where}` = {show(count)}: it should be an integer from 1 to {MAX_REPEAT}")
-    return count, {key: value for key, value in item.items() if key != "repeat"}
-
-
-def _fold_repeats(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _fold_repeats(item) for key, item in value.items()}
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        return value
-    items: list[dict[str, Any]] = []
-    for item in value:
-        if items and {**items[-1], "repeat": 1} == {**item, "repeat": 1} and _count(items[-1]) < MAX_REPEAT:
-            items[-1]["repeat"] = _count(items[-1]) + 1
-        else:
-            items.append(dict(item))
-    return items
-
-
-def _count(item: dict[str, Any]) -> int:
-    return int(item.get("repeat", 1))

@@ -16,17 +16,21 @@ def explain(cls: type[BaseModel], errors: Sequence[Any]) -> str:
     """One line on the most telling of pydantic's errors: key, value, what was expected."""
     unknown = [e for e in errors if e["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
     if unknown:  # first, since a misspelt key is often why another one is missing
-        place = unknown[0]["loc"]
+        place = _without_tags(cls, unknown[0]["loc"])
         known = _known_keys(cls, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
         return f"unknown key `{name(place)}`; {hint}"
-    kind, place, value = errors[0]["type"], errors[0]["loc"], errors[0]["input"]
+    kind, value = errors[0]["type"], errors[0]["input"]
+    place = _without_tags(cls, errors[0]["loc"])
     message = errors[0]["msg"].removeprefix("Value error, ")
     if kind == "missing":
         return f"`{name(place)}` is missing; add it"
     if kind == "value_error":  # a config's own check, whose text names the values
         return f"`{name(place)}`: {message}" if place else message
+    if kind == "union_tag_invalid":
+        place, value = (*place, "kind"), value["kind"]
+        message = f"it should be one of {errors[0]['ctx']['expected_tags']}"
     for pydantic_says, we_say in _WORDS:
         message = message.replace(pydantic_says, we_say)
     if isinstance(value, str) and kind in ("int_type", "float_type", "bool_type"):
@@ -68,6 +72,19 @@ def _known_keys(cls: type[Any], place: Place) -> list[str]:
     for part in place:
         current = [n for c in current for n in _nested(_annotations(c).get(str(part)))] or current
     return sorted({key for c in current for key in _annotations(c)})
+
+
+def _without_tags(cls: type[Any], place: Place) -> Place:
+    """A place without the tags of unions that pydantic puts between the keys."""
+    current, kept = [cls], []
+    for index, part in enumerate(place):
+        last = index == len(place) - 1
+        if isinstance(part, str) and not last and not any(part in _annotations(c) for c in current):
+            current = [c for c in current if part in get_args(_annotations(c).get("kind"))] or current
+            continue
+        kept.append(part)
+        current = [n for c in current for n in _nested(_annotations(c).get(str(part)))] or current
+    return tuple(kept)
 
 
 def _annotations(cls: type[Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from leanformer.encoder.subsampling import Subsampling
 from leanformer.layers.attention import SoftmaxAttention
 from leanformer.layers.convolution import Convolution
 from leanformer.layers.feed_forward import FeedForward
+from leanformer.layers.normalization import LayerNorm
 from leanformer.layers.streaming import Context
 from leanformer.model import NUM_BINS, PhoneHead, SpeechModel
 
@@ -172,10 +173,10 @@ CASES = (
     attention(heads=1, chunk_size=1, left_context=0),
     subsampling(4),
     subsampling(8),
-    Case("residual convolution", lambda: Sublayer(Convolution(DIM, 4), nn.LayerNorm(DIM), 1.0, 0.1), reach=3),
+    Case("residual convolution", lambda: Sublayer(Convolution(DIM, 4), LayerNorm(DIM), 1.0, 0.1), reach=3),
     Case(
         "residual attention at half weight",
-        lambda: Sublayer(SoftmaxAttention(DIM, 2), nn.LayerNorm(DIM), 0.5, 0.0),
+        lambda: Sublayer(SoftmaxAttention(DIM, 2), LayerNorm(DIM), 0.5, 0.0),
         group=4,
         reach=8,
     ),

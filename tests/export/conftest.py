@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from leanformer.cli.app import main
-from leanformer.config import from_dict
+from leanformer.config_toml import from_dict
 from leanformer.export import export as export_module
 from leanformer.export.graph import Step
 from leanformer.features.spec import FeatureSpec

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from leanformer.audio.load import load_audio
-from leanformer.config import load_toml
+from leanformer.config_toml import load_toml
 from leanformer.decoder.ctc import GreedySearch
 from leanformer.errors import ExportError
 from leanformer.export import export as export_module

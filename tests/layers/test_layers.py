@@ -35,7 +35,8 @@ def test_attention_is_torchs_own_under_the_mask(x: Tensor, heads: int, context: 
     y, _, _ = layer(x, LENGTHS, layer.initial_state(2, context))
 
     query, key, value = (
-        part.reshape(2, 11, heads, -1).transpose(1, 2) for part in layer.query_key_value(x).chunk(3, dim=-1)
+        part.reshape(2, 11, heads, -1).transpose(1, 2)
+        for part in layer.query_key_value(x, LENGTHS).chunk(3, dim=-1)
     )
     angles = rotary_angles(11, DIM // heads, x.device)
     left = context.left_context
@@ -43,7 +44,7 @@ def test_attention_is_torchs_own_under_the_mask(x: Tensor, heads: int, context: 
     expected = F.scaled_dot_product_attention(
         rotate(query, *angles), rotate(key, *angles), value, attn_mask=mask[:, None, :, left:]
     )
-    assert torch.allclose(y, layer.project(expected.transpose(1, 2).flatten(2)), atol=1e-5)
+    assert torch.allclose(y, layer.project(expected.transpose(1, 2).flatten(2), LENGTHS), atol=1e-5)
 
 
 @torch.no_grad()
@@ -65,7 +66,7 @@ def test_the_attention_cache_holds_the_newest_frames_last(x: Tensor) -> None:
     _, _, state = layer(x, torch.tensor([5, 11]), layer.initial_state(2, ANY))
     assert state.filled.tolist() == [5, 8]
     assert state.chunk_size == 4
-    _, key, value = layer.query_key_value(x).chunk(3, dim=-1)
+    _, key, value = layer.query_key_value(x, LENGTHS).chunk(3, dim=-1)
     assert torch.allclose(state.keys[0, 3:], key[0, :5])
     assert not state.keys[0, :3].any()
     assert torch.allclose(state.values[1], value[1, 3:])
@@ -76,13 +77,13 @@ def test_the_attention_cache_holds_the_newest_frames_last(x: Tensor) -> None:
 def test_convolution_is_the_conformers(x: Tensor, kernel_size: int) -> None:
     layer = Convolution(DIM, kernel_size)
     y, _, _ = layer(x, LENGTHS, layer.initial_state(2, ANY))
-    first, gate = layer.expand(x).chunk(2, dim=-1)
+    first, gate = layer.expand(x, LENGTHS).chunk(2, dim=-1)
     inside = first * gate.sigmoid()
     weight, bias = layer.depthwise.weight[:, 0], layer.depthwise.bias
     assert bias is not None
     past = F.pad(inside, (0, 0, kernel_size - 1, 0))
     mixed = sum(past[:, k : k + 11] * weight[:, k] for k in range(kernel_size)) + bias
-    expected = layer.project(F.silu(F.layer_norm(mixed, (DIM,))))
+    expected = layer.project(F.silu(F.layer_norm(mixed, (DIM,))), LENGTHS)
     assert torch.allclose(y, expected, atol=1e-5)
 
 
@@ -91,15 +92,15 @@ def test_convolution_without_gate_has_the_activation_instead(x: Tensor) -> None:
     layer = Convolution(DIM, 1, activation="relu", gate="none")
     assert layer.expand.out_features == DIM
     y, _, _ = layer(x, LENGTHS, layer.initial_state(2, ANY))
-    mixed = layer.expand(x).relu() * layer.depthwise.weight[:, 0, 0] + layer.depthwise.bias
-    assert torch.allclose(y, layer.project(F.layer_norm(mixed, (DIM,)).relu()), atol=1e-5)
+    mixed = layer.expand(x, LENGTHS).relu() * layer.depthwise.weight[:, 0, 0] + layer.depthwise.bias
+    assert torch.allclose(y, layer.project(F.layer_norm(mixed, (DIM,)).relu(), LENGTHS), atol=1e-5)
 
 
 @torch.no_grad()
 def test_feed_forward(x: Tensor) -> None:
     layer = FeedForward(DIM, 5, "relu", dropout=0.5).eval()
     y, lengths, state = layer(x, LENGTHS, ())
-    assert torch.allclose(y, layer.project(layer.expand(x).relu()))
+    assert torch.allclose(y, layer.project(layer.expand(x, LENGTHS).relu(), LENGTHS))
     assert lengths is LENGTHS
     assert state == ()
 

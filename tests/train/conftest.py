@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from leanformer.config import from_dict
+from leanformer.config_toml import from_dict
 from leanformer.train.checkpoint import read_checkpoint
 from leanformer.train.recipe import Recipe
 
@@ -27,7 +27,13 @@ TINY: dict[str, Any] = {
     "tokenizer": {"kind": "char", "vocabulary_size": 30},
     "augment": {"speeds": [1.0, 1.1]},
     "batch": {"batch_seconds": 8.0, "buckets": 2},
-    "optimizer": {"peak_rate": 2e-3, "warmup_steps": 5, "decay_steps": 4, "average_decay": 0.9},
+    "optimizer": {
+        "peak_rate": 2e-3,
+        "warmup_steps": 5,
+        "decay_steps": 4,
+        "average_decay": 0.9,
+        "muon": {"peak_rate": 2e-3},
+    },
     "schedule": {"max_steps": 14, "dev_every_steps": 4, "checkpoint_minutes": 0},
 }
 TrainState = dict[str, Any]

@@ -34,7 +34,7 @@ import json, logging, sys, time, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from lightning.pytorch.callbacks import Callback
-from leanformer.config import from_dict
+from leanformer.config_toml import from_dict
 from leanformer.train import loop
 from leanformer.train.recipe import Recipe
 
@@ -59,7 +59,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Pat
 
 
 def _expanded() -> dict[str, object]:
-    from leanformer.config import from_dict
+    from leanformer.config_toml import from_dict
 
     return from_dict(Recipe, TINY, "tiny").model_dump(mode="json", exclude_none=True)
 
@@ -175,7 +175,8 @@ def test_changes_are_shown_and_followed_when_a_run_goes_on(
     assert "changed since the checkpoint: schedule.max_steps: 14 -> 16" in shown
     assert list_checkpoints(run)[0].step == 16
     stored = read_checkpoint(run / "step0000015.ckpt")
-    assert stored["optimizer_states"][0]["param_groups"][0]["lr"] == 0.5 * 1 / 4
+    muon, adamw = stored["optimizer_states"][0]["parts"]
+    assert [part["param_groups"][0]["lr"] for part in (muon, adamw)] == [2e-3 * 1 / 4, 0.5 * 1 / 4]
 
 
 def test_a_run_that_is_over_says_so(

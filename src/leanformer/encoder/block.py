@@ -4,12 +4,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from leanformer.config import BlockConfig, EncoderConfig
+from leanformer.config import BlockConfig, EncoderConfig, PerformerAttentionConfig, SoftmaxAttentionConfig
 from leanformer.layers.attention import SoftmaxAttention
 from leanformer.layers.convolution import Convolution
 from leanformer.layers.dropout import LockedDropout
 from leanformer.layers.feed_forward import FeedForward
+from leanformer.layers.folding import Folded
 from leanformer.layers.normalization import make_norm
+from leanformer.layers.performer import Performer
 from leanformer.layers.streaming import Context
 
 
@@ -29,7 +31,7 @@ class Sublayer(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
         """See `Streaming.__call__`."""
-        y, lengths, state = self.inner(self.norm(x), lengths, state)
+        y, lengths, state = self.inner(self.norm(x, lengths), lengths, state)
         return x + self.scale * self.dropout(y), lengths, state
 
 
@@ -62,17 +64,33 @@ class Block(nn.Module):
         for layer, before in zip(self.sublayers, state, strict=True):
             x, lengths, after = layer(x, lengths, before)
             following.append(after)
-        return self.norm(x), lengths, tuple(following)
+        return self.norm(x, lengths), lengths, tuple(following)
 
 
 def make_inner(name: str, config: BlockConfig, encoder: EncoderConfig) -> nn.Module:
-    """The layer that a sublayer name stands for, at this block's sizes."""
-    if name == "ffn":
-        return FeedForward(encoder.model_dim, config.ffn_dim, encoder.activation, encoder.dropout)
-    if name == "attention":
-        return SoftmaxAttention(encoder.model_dim, config.attention.heads)
-    if name == "conv":
-        return Convolution(
-            encoder.model_dim, config.kernel_size, encoder.activation, encoder.conv_gate, encoder.norm
-        )
-    raise ValueError(f"unknown sublayer {name!r}")
+    """The layer that a sublayer name stands for, at this block's sizes, folded if the block says so."""
+    factor = config.fold.of(name)
+    dim = encoder.model_dim // factor
+    match name:
+        case "ffn":
+            hidden = config.ffn_dim // factor
+            inner: nn.Module = FeedForward(dim, hidden, encoder.activation, encoder.dropout, encoder.norm)
+        case "attention":
+            inner = make_attention(dim, config, encoder)
+        case "conv":
+            inner = Convolution(dim, config.kernel_size, encoder.activation, encoder.conv_gate, encoder.norm)
+        case _:
+            raise ValueError(f"unknown sublayer {name!r}")
+    return inner if factor == 1 else Folded(inner, factor, encoder.model_dim, config.fold.position)
+
+
+def make_attention(dim: int, config: BlockConfig, encoder: EncoderConfig) -> nn.Module:
+    """The attention that a block's config names, at width `dim`."""
+    heads = config.folded_heads()
+    match config.attention:
+        case SoftmaxAttentionConfig():
+            return SoftmaxAttention(
+                dim, heads, encoder.norm, (config.left_context or 0) * config.fold.of("attention")
+            )
+        case PerformerAttentionConfig(features=features, seed=seed):
+            return Performer(dim, heads, features, seed, encoder.norm)

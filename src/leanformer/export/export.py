@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from leanformer.config import to_toml
+from leanformer.config_toml import to_toml
 from leanformer.errors import ExportError
 from leanformer.export.bundle import (
     CARD,

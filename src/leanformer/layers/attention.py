@@ -7,6 +7,7 @@ before it. Keys and values of those frames are the cache, whose size never chang
 import torch
 from torch import Tensor, nn
 
+from leanformer.layers.linear import Linear
 from leanformer.layers.masks import attention_mask, valid_frames
 from leanformer.layers.position import rotary_angles, rotate
 from leanformer.layers.streaming import Context, last_frames, state
@@ -32,18 +33,21 @@ class AttentionState:
 class SoftmaxAttention(nn.Module):
     """softmax(Q K^T / sqrt(d)) V per head. Shapes: x (B, T, D) -> y (B, T, D)."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, norm: str = "layer", left_context: int = 0) -> None:
+        """Look back `left_context` frames at most, or as far as the stream's context where that is 0."""
         super().__init__()
+        self.left_context = left_context
         self.dim = dim
         self.heads = heads
         self.head_dim = dim // heads
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.project = nn.Linear(dim, dim)
+        self.query_key_value = Linear(dim, 3 * dim, norm)
+        self.project = Linear(dim, dim, norm)
 
     def initial_state(self, batch_size: int, context: Context) -> AttentionState:
-        """An empty cache of `context.left_context` frames."""
+        """An empty cache of `context.left_context` frames, or of the layer's own if that is less."""
+        left = min(context.left_context, self.left_context or context.left_context)
         weight = self.project.weight
-        cache = weight.new_zeros(batch_size, context.left_context, self.dim)
+        cache = weight.new_zeros(batch_size, left, self.dim)
         filled = torch.zeros(batch_size, dtype=torch.int64, device=weight.device)
         return AttentionState(cache, cache, filled, context.chunk_size)
 
@@ -54,7 +58,7 @@ class SoftmaxAttention(nn.Module):
         size, left = x.shape[1], state.keys.shape[1]
         # Padding may hold anything, and a weight of 0 times NaN is NaN.
         x = x.masked_fill(~valid_frames(lengths, size)[:, :, None], 0.0)
-        query, key, value = self.query_key_value(x).chunk(3, dim=-1)
+        query, key, value = self.query_key_value(x, lengths).chunk(3, dim=-1)
         keys = torch.cat([state.keys.to(key.dtype), key], dim=1)  # (B, L + T, D)
         values = torch.cat([state.values.to(value.dtype), value], dim=1)
 
@@ -66,7 +70,7 @@ class SoftmaxAttention(nn.Module):
         # Written out because, on CPU, the backward pass of torch's fused attention takes twice as long.
         hidden = torch.zeros(mask.shape, dtype=scores.dtype, device=x.device).masked_fill(~mask, HIDDEN)
         weights = (scores + hidden[:, None]).softmax(dim=-1)
-        y = self.project((weights @ self._split(values)).transpose(1, 2).flatten(2))
+        y = self.project((weights @ self._split(values)).transpose(1, 2).flatten(2), lengths)
         following = AttentionState(
             last_frames(keys, lengths, left),
             last_frames(values, lengths, left),

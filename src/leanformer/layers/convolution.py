@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leanformer.layers.linear import Linear
 from leanformer.layers.normalization import make_activation, make_norm
 from leanformer.layers.streaming import Context, last_frames, state
 
@@ -26,13 +27,13 @@ class Convolution(nn.Module):
     ) -> None:
         super().__init__()
         self.kernel_size = kernel_size
-        self.dim = dim
         self.gated = gate == "glu"
-        self.expand = nn.Linear(dim, 2 * dim if self.gated else dim)
-        self.depthwise = nn.Conv1d(dim, dim, kernel_size, groups=dim)
-        self.norm = make_norm(norm, dim)
+        self.dim = inner = 2 * dim if gate == "wide" else dim
+        self.expand = Linear(dim, inner if gate == "none" else 2 * dim, norm)
+        self.depthwise = nn.Conv1d(inner, inner, kernel_size, groups=inner)
+        self.norm = make_norm("batch_in_place" if norm == "batch" else norm, inner)
         self.activation = make_activation(activation)
-        self.project = nn.Linear(dim, dim)
+        self.project = Linear(inner, dim, norm)
 
     def initial_state(self, batch_size: int, context: Context) -> ConvolutionState:
         """Zeros: the silence before the first frame."""
@@ -43,9 +44,9 @@ class Convolution(nn.Module):
         self, x: Tensor, lengths: Tensor, state: ConvolutionState
     ) -> tuple[Tensor, Tensor, ConvolutionState]:
         """See `Streaming.__call__`. Padding stands to the right, so no valid frame ever sees it."""
-        y = self.expand(x)
+        y = self.expand(x, lengths)
         y = F.glu(y, dim=-1) if self.gated else self.activation(y)
         seen = torch.cat([state.cache.to(y.dtype), y], dim=1)  # (B, K - 1 + T, D)
         y = self.depthwise(seen.transpose(1, 2)).transpose(1, 2)  # (B, T, D)
-        y = self.project(self.activation(self.norm(y)))
+        y = self.project(self.activation(self.norm(y, lengths)), lengths)
         return y, lengths, ConvolutionState(last_frames(seen, lengths, self.kernel_size - 1))

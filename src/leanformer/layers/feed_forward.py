@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from leanformer.layers.dropout import LockedDropout
+from leanformer.layers.linear import Linear
 from leanformer.layers.normalization import make_activation
 from leanformer.layers.streaming import Context
 
@@ -13,12 +14,14 @@ class FeedForward(nn.Module):
     Shapes: x (B, T, D) -> y (B, T, D).
     """
 
-    def __init__(self, dim: int, hidden_dim: int, activation: str = "swish", dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, hidden_dim: int, activation: str = "swish", dropout: float = 0.0, norm: str = "layer"
+    ) -> None:
         super().__init__()
-        self.expand = nn.Linear(dim, hidden_dim)
+        self.expand = Linear(dim, hidden_dim, norm)
         self.activation = make_activation(activation)
         self.dropout = LockedDropout(dropout)
-        self.project = nn.Linear(hidden_dim, dim)
+        self.project = Linear(hidden_dim, dim, norm)
 
     def initial_state(self, batch_size: int, context: Context) -> tuple[()]:
         """Nothing to remember."""
@@ -26,4 +29,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, state: tuple[()]) -> tuple[Tensor, Tensor, tuple[()]]:
         """See `Streaming.__call__`."""
-        return self.project(self.dropout(self.activation(self.expand(x)))), lengths, state
+        y = self.dropout(self.activation(self.expand(x, lengths)))
+        return self.project(y, lengths), lengths, state

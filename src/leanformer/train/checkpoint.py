@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from leanformer.config import from_dict
+from leanformer.config_toml import from_dict
 from leanformer.errors import CheckpointError, ConfigError
 from leanformer.model import SpeechModel
 from leanformer.text.tokenizer import Tokenizer

@@ -15,7 +15,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from leanformer.config import to_toml
+from leanformer.config_toml import to_toml
 from leanformer.data.loader import BatchStream, Dataset, TrainingBatch, dev_batches
 from leanformer.errors import CheckpointError, ConfigError
 from leanformer.model import SpeechModel

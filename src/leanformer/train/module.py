@@ -15,6 +15,7 @@ from leanformer.layers.streaming import Context
 from leanformer.model import BLANK_ID, SpeechModel
 from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.objective import ctc_loss, phone_loss, phone_targets, placed_loss
+from leanformer.train.optimizers import make_optimizer
 from leanformer.train.recipe import Recipe
 from leanformer.train.schedule import ctc_weight, draw_context, rate_factor, step_seed
 from leanformer.train.text_injection import TextSpeaker
@@ -149,19 +150,9 @@ class Training(lightning.LightningModule):
         self.log("train/gradient_norm", norm, batch_size=1)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; biases, norms and other vectors are not decayed."""
+        """The recipe's optimiser, with the rate's curve over the steps."""
         config = self.recipe.optimizer
-        decayed = [p for p in self.model.parameters() if p.dim() > 1]
-        others = [p for p in self.model.parameters() if p.dim() <= 1]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=config.peak_rate,
-            betas=config.betas,
-            fused=True,
-        )
+        optimizer = make_optimizer(self.model, config)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_factor(step, config, self.recipe.schedule.max_steps)
         )

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from leanformer.config import Frozen, from_dict, read_toml
+from leanformer.config import Frozen
+from leanformer.config_toml import from_dict, read_toml
 from leanformer.errors import ConfigError
 from leanformer.train.recipe import Recipe
 

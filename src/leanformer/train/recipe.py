@@ -42,8 +42,18 @@ class AugmentConfig(Frozen):
     spec: SpecAugmentConfig = SpecAugmentConfig()
 
 
+class MuonConfig(Frozen):
+    """Muon, for the matrices of the blocks; its steps are scaled to the size of AdamW's (Liu et al. 2025)."""
+
+    peak_rate: NotNegative = 6e-3
+    momentum: Probability = 0.95
+    weight_decay: NotNegative = 0.05
+    iterations: PositiveInt = 3
+    """Newton-Schulz iterations of the orthogonalisation."""
+
+
 class OptimizerConfig(Frozen):
-    """AdamW with linear warm-up, a plateau, and a linear decay to zero at the end."""
+    """AdamW with linear warm-up, a plateau, and a linear decay to zero at the end; Muon goes by the same curve."""
 
     peak_rate: NotNegative = 1e-3
     warmup_steps: PositiveInt = 1000
@@ -54,6 +64,8 @@ class OptimizerConfig(Frozen):
     clip_norm: NotNegative = 5.0
     average_decay: Probability = 0.999
     """Of the exponential moving average of the weights, which is what is evaluated and exported."""
+    muon: MuonConfig | None = None
+    """Given, it trains the matrices of the blocks, and AdamW all else."""
 
 
 class ContextConfig(Frozen):
