@@ -43,9 +43,9 @@ def test_is_residual_with_norms_before_each_and_one_after_all() -> None:
     x, lengths = torch.randn(2, 6, 8), torch.tensor([6, 6])
     y, _, _ = block.eval()(x, lengths, block.initial_state(2, ANY))
     for layer in layers:
-        change, _, _ = layer.inner(layer.norm(x), lengths, layer.initial_state(2, ANY))
+        change, _, _ = layer.inner(layer.norm(x, lengths), lengths, layer.initial_state(2, ANY))
         x = x + layer.scale * change
-    assert torch.equal(y, block.norm(x))
+    assert torch.equal(y, block.norm(x, lengths))
 
 
 def test_dropout_is_on_the_change_alone() -> None:
@@ -54,7 +54,7 @@ def test_dropout_is_on_the_change_alone() -> None:
     x, lengths = torch.randn(4, 6, 8), torch.tensor([6] * 4)
     torch.manual_seed(0)
     change = (layer(x, lengths, ())[0] - x).detach()
-    full = layer.inner(layer.norm(x), lengths, ())[0].detach()
+    full = layer.inner(layer.norm(x, lengths), lengths, ())[0].detach()
     dropped = (change.abs() < 1e-6).all(dim=1)
     assert 0.2 < dropped.float().mean() < 0.8
     assert torch.allclose(change, torch.where(dropped[:, None], 0.0, 2 * full), atol=1e-5)
