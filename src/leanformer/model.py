@@ -31,9 +31,9 @@ class Outputs:
 class PhoneHead(nn.Module):
     """Classifies frames as phones and, by choice, feeds the posteriors back to the layers above.
 
-    x + W softmax(C x): self-conditioning (Nozaki & Komatsu 2021, eq. 9), with phones from a forced alignment
-    in place of an intermediate CTC. Phones are shorter than a frame after subsampling by 8, so a frame has
-    `slots` of PHONE_SLOT_FRAMES feature frames, each with a phone of its own. Shapes: (B, T, D) -> (B, T, D).
+    H x + W softmax(C x): self-conditioning (Nozaki & Komatsu 2021, eq. 9), with phones from a forced alignment
+    in place of an intermediate CTC, and H, which starts from zero, in place of the identity. Phones are shorter
+    than a frame after subsampling by 8, so a frame has `slots` of PHONE_SLOT_FRAMES feature frames, each with a phone of its own. Shapes: (B, T, D) -> (B, T, D).
     """
 
     def __init__(self, dim: int, slots: int, config: PhoneHeadConfig) -> None:
@@ -46,6 +46,11 @@ class PhoneHead(nn.Module):
             # A posterior is near one-hot: what it tells is then about as loud as a normalised frame.
             nn.init.normal_(self.condition.weight, std=slots**-0.5)
             nn.init.zeros_(self.condition.bias)
+        self.hear = None
+        if config.condition and config.hide_audio < 1.0:
+            # From nothing: layers that text has taught go on as they are, and learn to listen bit by bit.
+            self.hear = nn.Linear(dim, dim, bias=False)
+            nn.init.zeros_(self.hear.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer output with what the head makes of it added."""
@@ -53,13 +58,13 @@ class PhoneHead(nn.Module):
             return x
         posteriors = self.logits(x).softmax(dim=-1)
         told = self.tell(posteriors.detach() if self.config.stop_gradient else posteriors)
-        hide = self.config.hide_audio
-        if hide >= 1.0:
+        if self.hear is None:
             return told
-        if self.training and hide > 0.0:
-            heard = torch.rand(x.shape[0], 1, 1, device=x.device) >= hide
-            x = x * heard.to(x.dtype)
-        return x + told
+        heard: Tensor = self.hear(x)
+        if self.training and self.config.hide_audio > 0.0:
+            shown = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.config.hide_audio
+            heard = heard * shown.to(heard.dtype)
+        return told + heard
 
     def tell(self, posteriors: Tensor) -> Tensor:
         """What posteriors (B, T, slots, NUM_PHONES) add to the input of the layers above: (B, T, D)."""

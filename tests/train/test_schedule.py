@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from leanformer.layers.streaming import Context
-from leanformer.train.recipe import ContextConfig, ObjectiveConfig, OptimizerConfig
-from leanformer.train.schedule import ctc_weight, draw_context, rate_factor, step_seed
+from leanformer.train.recipe import ContextConfig, ObjectiveConfig, OptimizerConfig, TextConfig
+from leanformer.train.schedule import clarity_factor, ctc_weight, draw_context, rate_factor, step_seed
 
 
 def test_the_rate_warms_up_stays_and_decays_to_zero() -> None:
@@ -98,3 +98,10 @@ def test_full_context_is_the_longest_row_and_at_least_one_frame() -> None:
     assert draw_context(always, 0, 0, 0) == Context(1, 0)
     never = CONFIG.model_copy(update={"full_probability": 0.0})
     assert all(draw_context(never, 0, step, 37).chunk_size in (4, 8) for step in range(200))
+
+
+def test_clarity_falls_to_nothing_in_its_steps() -> None:
+    config = TextConfig(start_step=100, clear_steps=50)
+    steps = (0, 100, 125, 150, 500)
+    assert [clarity_factor(step, config) for step in steps] == [1.0, 1.0, 0.5, 0.0, 0.0]
+    assert clarity_factor(500, TextConfig(start_step=100)) == 1.0

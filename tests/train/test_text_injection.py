@@ -147,3 +147,14 @@ def test_the_placed_loss_is_least_on_the_path() -> None:
     bad = good.clone()
     bad[0, 4] = good[0, 3]
     assert placed_loss(bad, lengths, targets, target_lengths, places) > 5.0
+
+
+def test_a_batch_is_as_clear_as_it_is_asked_to_be(text_file: Path, tokenizer: Tokenizer) -> None:
+    config = TextConfig(files=("x",), clarity=(1.0, 1.0))
+    speaker = TextSpeaker(config, Sentences([text_file]), tokenizer, 2)
+    labels = np.arange(1, len(PHONES) + 1)[None]
+    speaker.bank.add(np.full((1, len(PHONES), NUM_PHONES), 1 / NUM_PHONES, np.float32), labels)
+    for clarity in (0.0, 0.5, 1.0):
+        heard = speaker.batch((1,), clarity).posteriors.amax(dim=-1)
+        expected = clarity + (1 - clarity) / NUM_PHONES
+        assert heard[heard > 0].numpy() == pytest.approx(expected, abs=1e-3)

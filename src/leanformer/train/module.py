@@ -17,7 +17,7 @@ from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.objective import ctc_loss, phone_loss, phone_targets, placed_loss
 from leanformer.train.optimizers import make_optimizer
 from leanformer.train.recipe import Recipe
-from leanformer.train.schedule import ctc_weight, draw_context, rate_factor, step_seed
+from leanformer.train.schedule import clarity_factor, ctc_weight, draw_context, rate_factor, step_seed
 from leanformer.train.text_injection import TextSpeaker
 
 
@@ -87,7 +87,7 @@ class Training(lightning.LightningModule):
 
     def _text_loss(self, speaker: TextSpeaker) -> Tensor:
         recipe, step = self.recipe, self.global_step
-        batch = speaker.batch((recipe.seed, step, 1))
+        batch = speaker.batch((recipe.seed, step, 1), clarity_factor(step, recipe.text))
         device = self.model.feature_mean.device
         context = draw_context(recipe.context, recipe.seed, step, recipe.text.frames)
         out = self.model.text_outputs(batch.posteriors.to(device), batch.lengths.to(device), context)

@@ -102,6 +102,8 @@ class TextConfig(Frozen):
     clarity: tuple[Probability, Probability] = (0.0, 1.0)
     """Each row mixes its posteriors with the right phones by a share drawn between these two. While the model
     hears poorly, spelling is learnt from the clear rows."""
+    clear_steps: NonNegativeInt = 0
+    """For so many steps from `start_step`, clarity falls to nothing, in proportion; 0 keeps it as it is."""
     rows: PositiveInt = 8
     frames: PositiveInt = 150
     """Encoder frames of a row, at most."""

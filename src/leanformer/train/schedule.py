@@ -3,7 +3,7 @@
 import numpy as np
 
 from leanformer.layers.streaming import Context
-from leanformer.train.recipe import ContextConfig, ObjectiveConfig, OptimizerConfig
+from leanformer.train.recipe import ContextConfig, ObjectiveConfig, OptimizerConfig, TextConfig
 
 
 def rate_factor(step: int, config: OptimizerConfig, max_steps: int) -> float:
@@ -18,6 +18,13 @@ def ctc_weight(step: int, config: ObjectiveConfig) -> float:
     if step < config.ctc_start_step:
         return 0.0
     return min(1.0, (step - config.ctc_start_step + 1) / max(1, config.ctc_ramp_steps))
+
+
+def clarity_factor(step: int, config: TextConfig) -> float:
+    """Fraction of `config.clarity` at a step: from 1 at `start_step` down to 0 in `clear_steps`."""
+    if config.clear_steps == 0:
+        return 1.0
+    return min(1.0, max(0.0, 1.0 - (step - config.start_step) / config.clear_steps))
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -109,10 +109,10 @@ class TextSpeaker:
         self.lexicon = Lexicon()
         self.bank = PosteriorBank()
 
-    def batch(self, seed: tuple[int, ...]) -> TextBatch:
-        """One batch of `config.rows` rows; the same seed and bank give the same batch."""
+    def batch(self, seed: tuple[int, ...], clarity: float = 1.0) -> TextBatch:
+        """One batch of `config.rows` rows, at this share of `config.clarity`; seed and bank decide all of it."""
         rng = np.random.default_rng(seed)
-        spoken = [self._row(rng) for _ in range(self.config.rows)]
+        spoken = [self._row(rng, clarity) for _ in range(self.config.rows)]
         frames = self.config.frames
         slots = frames * self.slots_per_frame
         posteriors = np.zeros((len(spoken), slots, NUM_PHONES), np.float32)
@@ -134,13 +134,15 @@ class TextSpeaker:
             torch.from_numpy(places),
         )
 
-    def _row(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], list[int], NDArray[np.int64]]:
+    def _row(
+        self, rng: np.random.Generator, clarity: float
+    ) -> tuple[NDArray[np.float32], list[int], NDArray[np.int64]]:
         """Consecutive words from a random place that together last a random time, at most `frames`.
 
         Returns the posteriors (S, NUM_PHONES), the tokens, and the slot in which each token ends.
         """
-        clarity = float(rng.uniform(*self.config.clarity))
-        longest = int(self.config.frames * self.slots_per_frame * rng.uniform(0.25, 1.0))
+        clarity *= float(rng.uniform(*self.config.clarity))
+        longest = int(self.config.frames * self.slots_per_frame * rng.uniform(0.5, 1.0))
         sounds = [self.bank.speak([_SILENCE_ID], rng, clarity)]
         tokens: list[int] = []
         ends: list[float] = []
