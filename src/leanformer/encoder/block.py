@@ -93,4 +93,4 @@ def make_attention(dim: int, config: BlockConfig, encoder: EncoderConfig) -> nn.
                 dim, heads, encoder.norm, (config.left_context or 0) * config.fold.of("attention")
             )
         case PerformerAttentionConfig(features=features, seed=seed):
-            return Performer(dim, heads, features, seed, encoder.norm)
+            return Performer(dim, heads, features, seed, encoder.norm, config.fold.of("attention"))
