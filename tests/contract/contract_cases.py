@@ -11,7 +11,9 @@ from torch import nn
 from leanformer.config import (
     BlockConfig,
     EncoderConfig,
+    FoldConfig,
     ModelConfig,
+    PerformerAttentionConfig,
     PhoneHeadConfig,
     SublayerName,
     SubsamplingConfig,
@@ -22,7 +24,10 @@ from leanformer.encoder.subsampling import Subsampling
 from leanformer.layers.attention import SoftmaxAttention
 from leanformer.layers.convolution import Convolution
 from leanformer.layers.feed_forward import FeedForward
+from leanformer.layers.folding import Folded
+from leanformer.layers.folding import Folded
 from leanformer.layers.normalization import LayerNorm
+from leanformer.layers.performer import Performer
 from leanformer.layers.streaming import Context
 from leanformer.model import NUM_BINS, PhoneHead, SpeechModel
 
@@ -94,6 +99,13 @@ def attention(heads: int, chunk_size: int, left_context: int) -> Case:
     )
 
 
+def performer(heads: int, features: int) -> Case:
+    return Case(
+        f"Performer of {heads} heads, {features} features",
+        lambda: Performer(DIM, heads, features, seed=heads),
+    )
+
+
 def subsampling(factor: Literal[4, 8]) -> Case:
     config = SubsamplingConfig(factor=factor, channels=3)
     return Case(
@@ -118,6 +130,13 @@ def block(*order: SublayerName, group: int = 4, reach: int) -> Case:
 
 BLOCK = BlockConfig(ffn_dim=12, kernel_size=3)
 LOCAL = BlockConfig(ffn_dim=12, kernel_size=4, order=("ffn", "conv", "ffn"))
+LINEAR = BlockConfig(
+    ffn_dim=12,
+    kernel_size=3,
+    order=("ffn", "conv", "attention", "ffn"),
+    attention=PerformerAttentionConfig(heads=2, features=5),
+)
+FOLDED_LINEAR = LINEAR.model_copy(update={"fold": FoldConfig(factor=2)})
 
 
 def encoder_config(
@@ -125,6 +144,7 @@ def encoder_config(
     factor: Literal[4, 8] = 4,
     layer_map: tuple[int, ...] = (),
     exits: tuple[int, ...] = (),
+    norm_per_depth: bool = False,
 ) -> EncoderConfig:
     return EncoderConfig(
         model_dim=DIM,
@@ -132,6 +152,7 @@ def encoder_config(
         blocks=blocks,
         layer_map=layer_map,
         exits=exits,
+        norm_per_depth=norm_per_depth,
         dropout=0.1,
     )
 
@@ -171,6 +192,25 @@ CASES = (
     attention(heads=2, chunk_size=1, left_context=6),
     attention(heads=2, chunk_size=4, left_context=0),
     attention(heads=1, chunk_size=1, left_context=0),
+    Case(
+        "attention with a left context of its own",
+        lambda: SoftmaxAttention(DIM, 2, left_context=3),
+        group=4,
+        reach=3,
+    ),
+    Case(
+        "attention with a longer left context than the stream's",
+        lambda: SoftmaxAttention(DIM, 2, left_context=30),
+        group=4,
+        reach=8,
+    ),
+    performer(heads=1, features=3),
+    performer(heads=2, features=4),
+    performer(heads=4, features=7),
+    Case(
+        "folded Performer",
+        lambda: Folded(Performer(DIM // 4, 1, 5, group=4), 4, DIM),
+    ),
     subsampling(4),
     subsampling(8),
     Case("residual convolution", lambda: Sublayer(Convolution(DIM, 4), LayerNorm(DIM), 1.0, 0.1), reach=3),
@@ -180,17 +220,26 @@ CASES = (
         group=4,
         reach=8,
     ),
+    Case("folded feed-forward", lambda: Folded(FeedForward(DIM // 4, 6), 4, DIM), reach=0),
+    Case("folded attention", lambda: Folded(SoftmaxAttention(DIM // 2, 2), 2, DIM), group=4, reach=8),
     # A convolution of 3 sees two frames back, into the chunk before, which sees 8 frames before itself.
     block("ffn", "attention", "conv", "ffn", reach=4 + 8),
     block("conv", "attention", reach=8 + 2),
+    block("ffn", "conv", "attention", "ffn", reach=2 + 8),
     block("ffn", "conv", "ffn", group=1, reach=2),
     block("attention", "ffn", "attention", reach=8 + 8),
     block("ffn", group=1, reach=0),
     encoder("plain", encoder_config(BLOCK, BLOCK)),
     encoder("by 8", encoder_config(BLOCK, factor=8)),
     encoder("with shared layers", encoder_config(BLOCK, LOCAL, layer_map=(0, 1, 0, 0))),
+    encoder("with a norm per depth", encoder_config(BLOCK, LOCAL, layer_map=(0, 1, 0), norm_per_depth=True)),
     encoder("with exits", encoder_config(BLOCK, BLOCK, BLOCK, exits=(1, 2))),
     encoder("of convolutions only", encoder_config(LOCAL, LOCAL), group=1),
+    encoder("of convolutions, then Performers", encoder_config(LOCAL, LINEAR, layer_map=(0, 1, 1)), group=1),
+    encoder(
+        "with left contexts of its blocks",
+        encoder_config(BLOCK, LOCAL, BLOCK.model_copy(update={"left_context": 3}), FOLDED_LINEAR),
+    ),
     encoder(
         "with a phone head's tap",
         encoder_config(BLOCK, BLOCK),

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
 from leanformer.layers.linear import Linear
@@ -90,8 +89,9 @@ class Performer(nn.Module):
         """
         batch, size, _ = projected.shape
         count, block = 1, size
-        if not statically_known_true(size <= BLOCK):  # a graph whose steps are all shorter never pads
-            count, block = (size + BLOCK - 1) // BLOCK, BLOCK
+        # In a graph, whose steps are of any size, a step is one chunk, and one block.
+        if not isinstance(size, torch.SymInt) and size > BLOCK:
+            count, block = -(-size // BLOCK), BLOCK
             projected = F.pad(projected, (0, 0, 0, count * block - size))
         split = projected.reshape(batch, count, block, 3, self.heads, self.head_dim).permute(3, 0, 1, 4, 2, 5)
         query, key = (F.relu(split[:2] @ self.directions.transpose(1, 2)) + EPSILON).unbind(0)
@@ -116,7 +116,7 @@ class Decay:
 def _begins(key: Tensor, value: Tensor, sums: Tensor, decay: Decay, group: int) -> Tensor:
     """The sums before each block's first frame, (B, N, H, m, head_dim + 1), from those before the step."""
     count, block = key.shape[1], key.shape[3]
-    if isinstance(count, int) and count == 1:
+    if count == 1:
         return sums[:, None]
     frames = torch.arange(block, device=key.device) // group
     to_end = block // group - 1 - frames
