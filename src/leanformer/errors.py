@@ -7,6 +7,7 @@
     ├── TokenizerError              a tokenizer is missing, broken or cannot spell a text
     ├── CheckpointError             a checkpoint is missing, truncated or of another model
     ├── BundleError                 an exported bundle is incomplete, altered or of an unknown version
+    ├── CompressError               a model cannot be changed as a compress pass would
     ├── ExportError                 an export did not come out as it must
     └── MissingExtraError           an optional dependency is not installed
 
@@ -41,6 +42,10 @@ class CheckpointError(LeanformerError):
 
 class BundleError(LeanformerError):
     """An exported bundle lacks a part, was altered, or has an unknown version."""
+
+
+class CompressError(LeanformerError):
+    """A model cannot be changed as a compress pass would."""
 
 
 class ExportError(LeanformerError):
