@@ -105,3 +105,15 @@ def test_clarity_falls_to_nothing_in_its_steps() -> None:
     steps = (0, 100, 125, 150, 500)
     assert [clarity_factor(step, config) for step in steps] == [1.0, 1.0, 0.5, 0.0, 0.0]
     assert clarity_factor(500, TextConfig(start_step=100)) == 1.0
+
+
+def test_the_rate_decays_before_a_restart_and_warms_up_after_it() -> None:
+    config = OptimizerConfig(warmup_steps=10, decay_steps=40, restarts=(100, 120))
+    factors = [rate_factor(step, config, 300) for step in range(300)]
+    assert factors[9:60] == [1.0] * 51
+    assert factors[80] == pytest.approx(0.5)
+    assert factors[99] == pytest.approx(1 / 40)
+    assert factors[100] == pytest.approx(0.1 * 0.5)
+    assert factors[110] == pytest.approx(0.25)
+    assert factors[120] == pytest.approx(0.1)
+    assert factors[280] == pytest.approx(0.5)

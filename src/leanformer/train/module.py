@@ -39,14 +39,14 @@ class Training(lightning.LightningModule):
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Tensor:
         """The loss of one batch."""
         step, recipe = self.global_step, self.recipe
-        seed = step_seed(recipe.seed, step)
-        torch.manual_seed(seed)
-        features, lengths = self.fbank(batch.waveforms, batch.lengths)
-        features = self.augment(self.model.normalize(features), lengths, torch.Generator().manual_seed(seed))
-        frames = -(-features.shape[1] // recipe.model.encoder.subsampling.factor)
-        context = draw_context(recipe.context, recipe.seed, step, frames)
-        loss, logs = self._audio_loss(batch, features, lengths, context)
-        if self.speaker is not None and step >= recipe.text.start_step and self.speaker.bank.is_ready():
+        torch.manual_seed(step_seed(recipe.seed, step))
+        begun = self.speaker is not None and step >= recipe.text.start_step and self.speaker.bank.is_ready()
+        alone = begun and step < recipe.text.start_step + recipe.text.alone_steps
+        loss: Tensor = torch.zeros(())
+        logs: dict[str, Tensor] = {}
+        if not alone:
+            loss, logs = self._audio_loss(batch)
+        if begun and self.speaker is not None:
             text = self._text_loss(self.speaker)
             loss = loss + recipe.text.weight * text
             logs["train/text"] = text.detach()
@@ -54,13 +54,15 @@ class Training(lightning.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
         return loss
 
-    def _audio_loss(
-        self, batch: TrainingBatch, features: Tensor, lengths: Tensor, context: Context
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _audio_loss(self, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """CTC and phone losses by their weights; the upper layers run only when CTC has any."""
-        objective = self.recipe.objective
+        step, recipe = self.global_step, self.recipe
+        features, lengths = self.fbank(batch.waveforms, batch.lengths)
+        features = self.augment(self.model.normalize(features), lengths, self._generator())
+        frames = -(-features.shape[1] // recipe.model.encoder.subsampling.factor)
+        context = draw_context(recipe.context, recipe.seed, step, frames)
         phones = batch.phones if self.model.phone_head is not None else None
-        weight = ctc_weight(self.global_step, objective) if phones is not None else 1.0
+        weight = ctc_weight(step, recipe.objective) if phones is not None else 1.0
         logs: dict[str, Tensor] = {}
         loss = features.new_zeros(())
         if weight > 0.0:
@@ -73,11 +75,14 @@ class Training(lightning.LightningModule):
             logits = self.model.phone_outputs(features, lengths, context)
         if logits is not None and phones is not None:
             phone, accuracy = phone_loss(logits, phones)
-            loss = loss + objective.phone_weight * phone
+            loss = loss + recipe.objective.phone_weight * phone
             logs |= {"train/phone": phone.detach(), "train/phone_accuracy": accuracy}
             if self.speaker is not None:
                 self._keep_posteriors(logits.detach(), phones)
         return loss, logs
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(step_seed(self.recipe.seed, self.global_step))
 
     def _keep_posteriors(self, logits: Tensor, phones: Tensor) -> None:
         posteriors = logits.softmax(dim=-1).flatten(1, 2)  # (B, slots in time, NUM_PHONES)

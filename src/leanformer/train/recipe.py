@@ -59,6 +59,8 @@ class OptimizerConfig(Frozen):
     warmup_steps: PositiveInt = 1000
     decay_steps: PositiveInt = 2000
     """Length of the final decay; a run that is to go on later resumes from before it."""
+    restarts: tuple[PositiveInt, ...] = ()
+    """Steps before which the rate decays too, and from which it begins anew, with a warm-up: one for each stage."""
     weight_decay: NotNegative = 1e-2
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: NotNegative = 5.0
@@ -97,6 +99,8 @@ class TextConfig(Frozen):
     weight: NotNegative = 1.0
     start_step: NonNegativeInt = 1000
     """By then the posteriors should mean something."""
+    alone_steps: NonNegativeInt = 0
+    """For so many steps text alone is trained, and no speech: a cheap way to learn many words."""
     placed_steps: NonNegativeInt = 1000
     """For so many steps the loss is cross-entropy on the known alignment, before it is CTC."""
     clarity: tuple[Probability, Probability] = (0.0, 1.0)

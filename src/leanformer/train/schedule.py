@@ -7,9 +7,14 @@ from leanformer.train.recipe import ContextConfig, ObjectiveConfig, OptimizerCon
 
 
 def rate_factor(step: int, config: OptimizerConfig, max_steps: int) -> float:
-    """Fraction of the peak rate at a step: warm-up, plateau, decay to zero at `max_steps`."""
-    warm = min(1.0, (step + 1) / config.warmup_steps)
-    left = min(1.0, max(0.0, (max_steps - step) / config.decay_steps))
+    """Fraction of the peak rate at a step: warm-up, plateau, decay to zero at the end of the stage.
+
+    A stage that is shorter than the decay begins as far down as there are steps left to decay in.
+    """
+    begin = max((restart for restart in config.restarts if restart <= step), default=0)
+    end = min((restart for restart in config.restarts if restart > step), default=max_steps)
+    warm = min(1.0, (step - begin + 1) / config.warmup_steps)
+    left = min(1.0, max(0.0, (end - step) / config.decay_steps))
     return warm * left
 
 
