@@ -32,7 +32,7 @@ FIRST_MEMORY, LAST_MEMORY = 8.0, 512.0
 
 @state
 class PerformerState:
-    """`sums` (B, H, m, head_dim + 1), float32: S, with z as its last column."""
+    """`sums` (B, H, m, head_dim + 1), float32 or finer: S, with z as its last column."""
 
     sums: Tensor
 
@@ -63,7 +63,9 @@ class Performer(nn.Module):
         """Empty sums; their size does not depend on the context."""
         heads, features, head_dim = self.directions.shape
         shape = batch_size, heads, features, head_dim + 1
-        return PerformerState(torch.zeros(shape, dtype=torch.float32, device=self.directions.device))
+        # Sums over many frames need float32, whatever the weights are.
+        dtype = torch.promote_types(self.directions.dtype, torch.float32)
+        return PerformerState(torch.zeros(shape, dtype=dtype, device=self.directions.device))
 
     def forward(
         self, x: Tensor, lengths: Tensor, state: PerformerState
@@ -74,8 +76,8 @@ class Performer(nn.Module):
         x = x.masked_fill(~valid_frames(lengths, size)[:, :, None], 0.0)
         projected = self.query_key_value(x, lengths)
         with _full_precision(x.device):
-            query, key, value = self._in_blocks(projected.float())
-            decay = Decay(F.softplus(self.forgetting.float()) + 1.0 / LONGEST_MEMORY)
+            query, key, value = self._in_blocks(projected.to(state.sums.dtype))
+            decay = Decay(F.softplus(self.forgetting.to(value.dtype)) + 1.0 / LONGEST_MEMORY)
             begins = _begins(key, value, state.sums, decay, self.group)
             y = _attend(query, key, value, begins, decay, self.group)  # (B, N, H, C, head_dim)
             y = y.transpose(2, 3).reshape(batch, -1, dim)[:, :size]
@@ -94,7 +96,8 @@ class Performer(nn.Module):
             count, block = -(-size // BLOCK), BLOCK
             projected = F.pad(projected, (0, 0, 0, count * block - size))
         split = projected.reshape(batch, count, block, 3, self.heads, self.head_dim).permute(3, 0, 1, 4, 2, 5)
-        query, key = (F.relu(split[:2] @ self.directions.transpose(1, 2)) + EPSILON).unbind(0)
+        directions = self.directions.to(split.dtype).transpose(1, 2)
+        query, key = (F.relu(split[:2] @ directions) + EPSILON).unbind(0)
         return query, key, F.pad(split[2], (0, 1), value=1.0)  # the ones add up to the denominators
 
 
@@ -171,7 +174,7 @@ def _initial_forgetting(heads: int) -> Tensor:
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast, where there is one: sums over many frames need float32."""
+    """No autocast where there is one, as it would round the sums."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
