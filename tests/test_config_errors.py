@@ -127,7 +127,12 @@ WRONG_IN_RECIPES = {
     "name = 'n'\naugment.noise.snr_db = [1, 2, 3]": "`augment.noise.snr_db` = [1, 2, 3]: it should have at most "
     "2 items, not 3",
     "name = 'n'\naugment.noise = 3": "`augment.noise` = 3: it should be a table",
-    "name = 'n'\naugment.spec.time_ratio = 2": "spec_augment.time_ratio = 2.0: it must be between 0 and 1",
+    "name = 'n'\naugment.spec.time_ratio = 2": "`augment.spec.time_ratio` = 2: "
+    "it should be less than or equal to 1",
+    "name = 'n'\nbatch.buckets = 0": "`batch.buckets` = 0: it should be greater than 0",
+    "name = 'n'\naugment.noise.noise = 1.5": "`augment.noise.noise` = 1.5: it should be less than or equal to 1",
+    "name = 'n'\naugment.noise.snr_db = [9.0, 3.0]": "`augment.noise.snr_db`: "
+    "[9.0, 3.0] should be a range, its lower end first",
     "name = 'n'\naugment.speeds = [0.9]": "augment.speeds must begin with 1.0, the undisturbed speed",
 }
 

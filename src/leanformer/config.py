@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from leanformer.config_types import PositiveInt, Probability, Share
 
 
 class Frozen(BaseModel):
@@ -145,6 +143,10 @@ class EncoderConfig(Frozen):
     """`layer`: LayerNorm before each sublayer and at a block's end. `batch`: BatchNorm after every linear and
     convolution of the blocks (FusionFormer, arXiv 2210.17079), which `compress.fuse` folds into them.
     `batch_in_place` and `none` are that paper's controls: BatchNorm where LayerNorm stood, and no norm."""
+    final_projection: Literal["none", "shared", "own"] | None = None
+    """Between the last layer and whatever reads the encoder, one linear layer, with its BatchNorm if `norm` is
+    `batch`: one for all exits, or for each its own. Left out, it is there exactly with `norm = "batch"`, whose blocks
+    end without a norm: `own`, but `shared` where layers are."""
     norm_per_depth: bool = False
     """With `layer_map`: give each depth norms of its own, instead of one for each shared block."""
     activation: Literal["swish", "relu"] = "swish"
@@ -160,6 +162,9 @@ class EncoderConfig(Frozen):
         # What was left out is filled in while the object is being made, before anyone can hold it.
         object.__setattr__(self, "layer_map", self.layer_map or tuple(range(len(self.blocks))))
         object.__setattr__(self, "exits", tuple(sorted({*self.exits, self.depth})))
+        if self.final_projection is None:
+            kind = "shared" if self.depth > len(self.blocks) else "own"
+            object.__setattr__(self, "final_projection", kind if self.norm == "batch" else "none")
         if bad := [i for i in self.layer_map if not 0 <= i < len(self.blocks)]:
             raise ValueError(
                 f"layer_map names block {bad[0]}, but blocks has {len(self.blocks)} (0 is the first)"
@@ -213,3 +218,14 @@ class ModelConfig(Frozen):
                 "lower it, or set phone_head.condition = false"
             )
         return self
+
+    @property
+    def output_depths(self) -> tuple[int, ...]:
+        """Depths at which an output may be taken: the exits.
+
+        Where none but the last is named, and all layers may use the same output, these are all depths.
+        """
+        own = "own" in (self.exit_heads, self.encoder.final_projection)
+        if own or len(self.encoder.exits) > 1:
+            return self.encoder.exits
+        return tuple(range(1, self.encoder.depth + 1))

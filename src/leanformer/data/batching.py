@@ -15,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from leanformer.config_types import NotNegative, NotNegativeInt, Positive, PositiveInt
+
 SAMPLE_RATE = 16000
 EMPTY = -1
 
@@ -31,12 +33,12 @@ class BatchConfig:
         min_seconds, max_seconds: utterances outside, at speed 1, are left out.
     """
 
-    batch_seconds: float = 64.0
-    schedule: tuple[tuple[int, float], ...] = ()
-    buckets: int = 8
-    grid_seconds: float = 0.32
-    min_seconds: float = 0.1
-    max_seconds: float = 36.0
+    batch_seconds: Positive = 64.0
+    schedule: tuple[tuple[NotNegativeInt, Positive], ...] = ()
+    buckets: PositiveInt = 8
+    grid_seconds: Positive = 0.32
+    min_seconds: NotNegative = 0.1
+    max_seconds: Positive = 36.0
 
     def seconds_at(self, epoch: int) -> float:
         """Return the batch size, in seconds, of an epoch."""

@@ -14,6 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from leanformer.config_types import FloatRange, IntRange, Positive, Share
+
 SAMPLE_RATE = 16000
 _BANK_SAMPLES = 1 << 19  # 33 s of each colour
 Samples = NDArray[np.float32]
@@ -34,14 +36,14 @@ class NoiseConfig:
         direct_db: range of the direct sound's power over the reverberation's.
     """
 
-    noise: float = 0.25
-    babble: float = 0.15
-    snr_db: tuple[float, float] = (5.0, 25.0)
-    talkers: tuple[int, int] = (3, 6)
-    gain_db: tuple[float, float] = (-9.0, 3.0)
-    reverb: float = 0.1
-    decay_seconds: tuple[float, float] = (0.1, 0.5)
-    direct_db: tuple[float, float] = (0.0, 12.0)
+    noise: Share = 0.25
+    babble: Share = 0.15
+    snr_db: FloatRange = (5.0, 25.0)
+    talkers: IntRange = (3, 6)
+    gain_db: FloatRange = (-9.0, 3.0)
+    reverb: Share = 0.1
+    decay_seconds: tuple[Positive, Positive] = (0.1, 0.5)
+    direct_db: FloatRange = (0.0, 12.0)
 
 
 def disturb(

@@ -6,14 +6,12 @@ Park et al., "SpecAugment: a simple data augmentation method for automatic speec
 Expects normalised features, so that the 0 of a mask is their mean.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from leanformer.errors import ConfigError
+from leanformer.config_types import NotNegativeInt, Share
 
 
 @dataclass(frozen=True)
@@ -25,20 +23,12 @@ class SpecAugmentConfig:
     every `1 / time_density` frames, so that short utterances are not hidden whole.
     """
 
-    freq_masks: int = 2
-    freq_width: int = 27
-    time_masks: int = 10
-    time_width: int = 40
-    time_ratio: float = 0.05
-    time_density: float = 0.01
-
-    def __post_init__(self) -> None:
-        for name in ("freq_masks", "freq_width", "time_masks", "time_width"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"spec_augment.{name} = {getattr(self, name)}: it must not be negative")
-        for name in ("time_ratio", "time_density"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"spec_augment.{name} = {getattr(self, name)}: it must be between 0 and 1")
+    freq_masks: NotNegativeInt = 2
+    freq_width: NotNegativeInt = 27
+    time_masks: NotNegativeInt = 10
+    time_width: NotNegativeInt = 40
+    time_ratio: Share = 0.05
+    time_density: Share = 0.01
 
 
 class SpecAugment:

@@ -18,6 +18,7 @@ class Averaging(Callback):
     """Keeps the average beside the model, puts it in place for dev passes, and both into checkpoints.
 
     In a checkpoint, `state_dict` is the average, `current_model_state` the weights as the optimiser has them.
+    A tensor that has several names (shared layers, a head that is also a tap) has one average by all of them.
 
     Args:
         decay: d above, per step.
@@ -27,6 +28,7 @@ class Averaging(Callback):
     def __init__(self, decay: float, start: int) -> None:
         self.decay, self.start = decay, start
         self._average: dict[str, Tensor] = {}
+        self._names: list[str] = []  # one for each tensor
         self._floating: tuple[list[Tensor], list[Tensor]] = [], []
         self._whole: list[tuple[Tensor, Tensor]] = []
         self._in_place = False  # whether the model holds the average now, and `_average` the weights
@@ -34,14 +36,20 @@ class Averaging(Callback):
     @torch.no_grad()
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start from the weights, or from what a checkpoint brought."""
-        state = pl_module.state_dict()
-        self._average = {
-            name: self._average.get(name, value).to(value.device, copy=True) for name, value in state.items()
+        state = pl_module.state_dict(keep_vars=True)
+        first: dict[int, str] = {}
+        for name, value in state.items():
+            first.setdefault(id(value), name)
+        self._names = list(first.values())
+        kept = {
+            name: self._average.get(name, state[name]).detach().to(state[name].device, copy=True)
+            for name in self._names
         }
+        self._average = {name: kept[first[id(value)]] for name, value in state.items()}
         # The tensors stay the same ones all along; asking the model for them takes as long as averaging.
-        names = [name for name, value in state.items() if value.is_floating_point()]
-        self._floating = [self._average[name] for name in names], [state[name] for name in names]
-        self._whole = [(self._average[name], value) for name, value in state.items() if name not in names]
+        floating = [name for name in self._names if state[name].is_floating_point()]
+        self._floating = [kept[name] for name in floating], [state[name].detach() for name in floating]
+        self._whole = [(kept[name], state[name]) for name in self._names if name not in floating]
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -73,7 +81,9 @@ class Averaging(Callback):
 
     @torch.no_grad()
     def _swap(self, pl_module: Any) -> None:
-        for name, value in pl_module.state_dict().items():
+        state = pl_module.state_dict()
+        for name in self._names:
+            value = state[name]
             kept = value.clone()
             value.copy_(self._average[name])
             self._average[name].copy_(kept)

@@ -14,10 +14,17 @@ from leanformer.features.fbank import Fbank
 from leanformer.layers.streaming import Context
 from leanformer.model import BLANK_ID, SpeechModel
 from leanformer.text.tokenizer import Tokenizer
-from leanformer.train.objective import ctc_loss, phone_loss, phone_targets, placed_loss
+from leanformer.train.objective import ctc_loss, exits_loss, phone_loss, phone_targets, placed_loss
 from leanformer.train.optimizers import make_optimizer
-from leanformer.train.recipe import Recipe
-from leanformer.train.schedule import clarity_factor, ctc_weight, draw_context, rate_factor, step_seed
+from leanformer.train.recipe import Recipe, drawable_depths
+from leanformer.train.schedule import (
+    clarity_factor,
+    ctc_weight,
+    draw_context,
+    draw_depth,
+    rate_factor,
+    step_seed,
+)
 from leanformer.train.text_injection import TextSpeaker
 
 
@@ -66,11 +73,16 @@ class Training(lightning.LightningModule):
         logs: dict[str, Tensor] = {}
         loss = features.new_zeros(())
         if weight > 0.0:
-            out = self.model.train_outputs(features, lengths, context)
+            with_exits = recipe.objective.exit_weight > 0.0
+            out = self.model.train_outputs(features, lengths, context, self._depth(), with_exits)
             logits = out.phone_logits
             ctc = ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths)
             loss = loss + weight * ctc
             logs["train/ctc"] = ctc.detach()
+            if out.exits:
+                exits = exits_loss(out, batch.targets, batch.target_lengths)
+                loss = loss + weight * recipe.objective.exit_weight * exits
+                logs["train/exits"] = exits.detach()
         else:
             logits = self.model.phone_outputs(features, lengths, context)
         if logits is not None and phones is not None:
@@ -80,6 +92,13 @@ class Training(lightning.LightningModule):
             if self.speaker is not None:
                 self._keep_posteriors(logits.detach(), phones)
         return loss, logs
+
+    def _depth(self, above_phones: bool = False) -> int:
+        """How many layers run in this step."""
+        if not self.recipe.objective.sample_depth:
+            return self.recipe.model.encoder.depth
+        depths = drawable_depths(self.recipe.model, above_phones)
+        return draw_depth(depths, self.recipe.seed, self.global_step)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(step_seed(self.recipe.seed, self.global_step))
@@ -95,7 +114,8 @@ class Training(lightning.LightningModule):
         batch = speaker.batch((recipe.seed, step, 1), clarity_factor(step, recipe.text))
         device = self.model.feature_mean.device
         context = draw_context(recipe.context, recipe.seed, step, recipe.text.frames)
-        out = self.model.text_outputs(batch.posteriors.to(device), batch.lengths.to(device), context)
+        spoken = batch.posteriors.to(device), batch.lengths.to(device)
+        out = self.model.text_outputs(*spoken, context, self._depth(above_phones=True))
         wanted = (batch.targets.to(device), batch.target_lengths.to(device))
         if step < recipe.text.start_step + recipe.text.placed_steps:
             return placed_loss(out.log_probs, out.lengths, *wanted, batch.places.to(device))

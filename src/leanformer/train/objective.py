@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leanformer.model import BLANK_ID, NUM_PHONES, PHONE_SLOT_FRAMES
+from leanformer.model import BLANK_ID, NUM_PHONES, PHONE_SLOT_FRAMES, Outputs
 
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
@@ -29,6 +29,15 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths
     )
     counted = (target_lengths > 0) & (losses > 0.0)  # a row that does not fit has been set to exactly 0
     return (losses * counted).sum() / (target_lengths * counted).sum().clamp(min=1)
+
+
+def exits_loss(out: Outputs, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """The mean of the CTC losses at the exits below the last layer run; there must be one.
+
+    Training with them is intermediate CTC (Lee & Watanabe 2021), and teaches each exit its output.
+    """
+    losses = [ctc_loss(log_probs, out.lengths, targets, target_lengths) for log_probs in out.exits.values()]
+    return torch.stack(losses).mean()
 
 
 def phone_loss(logits: Tensor, phones: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,16 +1,14 @@
 """A training recipe: everything that decides what a run does, in one TOML."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import NonNegativeInt, model_validator
 
-from leanformer.config import Frozen, ModelConfig, PositiveInt
+from leanformer.config import Frozen, ModelConfig
+from leanformer.config_types import NotNegative, PositiveInt, Share
 from leanformer.data.batching import BatchConfig
 from leanformer.data.noise import NoiseConfig
 from leanformer.features.augmentation import SpecAugmentConfig
-
-NotNegative = Annotated[float, Field(ge=0.0)]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class CorporaConfig(Frozen):
@@ -46,7 +44,7 @@ class MuonConfig(Frozen):
     """Muon, for the matrices of the blocks; its steps are scaled to the size of AdamW's (Liu et al. 2025)."""
 
     peak_rate: NotNegative = 6e-3
-    momentum: Probability = 0.95
+    momentum: Share = 0.95
     weight_decay: NotNegative = 0.05
     iterations: PositiveInt = 3
     """Newton-Schulz iterations of the orthogonalisation."""
@@ -64,7 +62,7 @@ class OptimizerConfig(Frozen):
     weight_decay: NotNegative = 1e-2
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: NotNegative = 5.0
-    average_decay: Probability = 0.999
+    average_decay: Share = 0.999
     """Of the exponential moving average of the weights, which is what is evaluated and exported."""
     muon: MuonConfig | None = None
     """Given, it trains the matrices of the blocks, and AdamW all else."""
@@ -75,20 +73,25 @@ class ContextConfig(Frozen):
 
     chunk_sizes: tuple[PositiveInt, ...] = (4, 8, 16)
     left_contexts: tuple[PositiveInt, ...] = (32, 64)
-    full_probability: Probability = 0.25
+    full_probability: Share = 0.25
     """Of seeing the whole utterance instead."""
     dev_chunk_size: PositiveInt = 8
     dev_left_context: PositiveInt = 64
 
 
 class ObjectiveConfig(Frozen):
-    """CTC on the output; cross-entropy on aligned phones at the phone head."""
+    """CTC on the output, and by choice at exits; cross-entropy on aligned phones at the phone head."""
 
     phone_weight: NotNegative = 0.5
     ctc_start_step: NonNegativeInt = 0
     """Before this, CTC has no weight: on its first plateau, its gradient only disturbs what phones teach."""
     ctc_ramp_steps: NonNegativeInt = 0
     """Steps in which its weight then grows from 0 to 1."""
+    exit_weight: NotNegative = 0.0
+    """Of the mean CTC loss at the model's exits below the last layer run, beside that at the last."""
+    sample_depth: bool = False
+    """Draw in each step how many layers run, uniformly from 1 to all of them (arXiv 2105.00812). Drawn are only
+    depths at which an output may be taken: the model's exits if it names any, and none below the phone head."""
 
 
 class TextConfig(Frozen):
@@ -103,7 +106,7 @@ class TextConfig(Frozen):
     """For so many steps text alone is trained, and no speech: a cheap way to learn many words."""
     placed_steps: NonNegativeInt = 1000
     """For so many steps the loss is cross-entropy on the known alignment, before it is CTC."""
-    clarity: tuple[Probability, Probability] = (0.0, 1.0)
+    clarity: tuple[Share, Share] = (0.0, 1.0)
     """Each row mixes its posteriors with the right phones by a share drawn between these two. While the model
     hears poorly, spelling is learnt from the clear rows."""
     clear_steps: NonNegativeInt = 0
@@ -145,4 +148,28 @@ class Recipe(Frozen):
             raise ValueError("model.phone_head needs corpora.alignments; make one with `leanformer align`")
         if self.text.files and (self.model.phone_head is None or not self.model.phone_head.condition):
             raise ValueError("text.files needs model.phone_head with condition = true: text enters there")
+        self._check_exits()
         return self
+
+    def _check_exits(self) -> None:
+        model, objective = self.model, self.objective
+        below = model.encoder.exits[:-1]
+        if objective.exit_weight > 0.0 and not below:
+            raise ValueError("objective.exit_weight needs model.encoder.exits below the last layer")
+        if objective.sample_depth and len(drawable_depths(model)) < 2:
+            raise ValueError(
+                f"objective.sample_depth has nothing to draw but depth {model.encoder.depth}; it needs "
+                'model.exit_heads = "shared", or model.encoder.exits above the phone head'
+            )
+        own = "own" in (model.exit_heads, model.encoder.final_projection)
+        if below and own and objective.exit_weight == 0.0 and not objective.sample_depth:
+            raise ValueError(
+                f"model.encoder.exits at {', '.join(map(str, below))} have outputs of their own, which nothing would "
+                "train; set objective.exit_weight or objective.sample_depth"
+            )
+
+
+def drawable_depths(model: ModelConfig, above_phones: bool = False) -> tuple[int, ...]:
+    """Depths that `objective.sample_depth` draws from: those of outputs, from the phone head's on, or above it."""
+    least = 1 if model.phone_head is None else model.phone_head.depth + above_phones
+    return tuple(depth for depth in model.output_depths if depth >= least)

@@ -1,4 +1,6 @@
-"""What changes with the step: learning rate, CTC's weight, the attention context. All pure functions."""
+"""What changes with the step: learning rate, weights, the attention context, the depth. All pure functions."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -43,3 +45,8 @@ def draw_context(config: ContextConfig, seed: int, step: int, frames: int) -> Co
     if rng.random() < config.full_probability:
         return Context(max(1, frames), 0)
     return Context(int(rng.choice(config.chunk_sizes)), int(rng.choice(config.left_contexts)))
+
+
+def draw_depth(depths: Sequence[int], seed: int, step: int) -> int:
+    """How many layers run in a step, uniformly one of `depths` (arXiv 2105.00812)."""
+    return int(np.random.default_rng((seed, step, 2)).choice(depths))  # the text of a step is drawn by 1
