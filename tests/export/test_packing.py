@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils import _pytree as pytree
 
+from leanformer.config import (
+    BlockConfig,
+    EncoderConfig,
+    FoldConfig,
+    ModelConfig,
+    PerformerAttentionConfig,
+    SoftmaxAttentionConfig,
+    SubsamplingConfig,
+)
 from leanformer.errors import ExportError
 from leanformer.export.graph import Step
 from leanformer.export.packing import StatePacking
 from leanformer.layers.streaming import Context, tree_map
+from leanformer.model import SpeechModel
 from leanformer.train.checkpoint import Trained
 
 
@@ -45,6 +57,61 @@ def test_counters_that_differ_are_noticed(step: Step) -> None:
     last = max(i for i, leaf in enumerate(leaves) if leaf.dtype == torch.int64)
     leaves[last] = leaves[last] + 2
     assert step.packing.disagreement(pytree.tree_unflatten(leaves, structure)) == 2
+
+
+# Layers whose caches differ.
+
+
+def mixed_state(rows: int = 1) -> Any:
+    """That of a model with attention of two widths, of which one is folded, and with a Performer and without."""
+    block = BlockConfig(ffn_dim=8, kernel_size=3, attention=SoftmaxAttentionConfig(heads=2))
+    blocks = (
+        block,
+        block.model_copy(update={"left_context": 3}),
+        block.model_copy(update={"fold": FoldConfig(factor=2)}),
+        block.model_copy(update={"attention": PerformerAttentionConfig(heads=2, features=6)}),
+        block.model_copy(update={"order": ("ffn", "conv", "ffn")}),
+    )
+    config = EncoderConfig(
+        model_dim=8, subsampling=SubsamplingConfig(channels=2), blocks=blocks, layer_map=(4, 0, 1, 2, 3, 0, 2)
+    )
+    return SpeechModel(ModelConfig(vocabulary_size=5, encoder=config)).initial_state(rows, Context(4, 5))
+
+
+def test_counters_of_equal_caches_are_packed_as_one_and_others_apart() -> None:
+    packing = StatePacking(mixed_state())
+    shapes = {packed.name: packed.shape for packed in packing.tensors if packed.name.startswith("layers")}
+    assert shapes == {
+        "layers_cache": (7, 2, 8),
+        "layers_keys_0": (2, 5, 8),
+        "layers_values_0": (2, 5, 8),
+        "layers_filled_0": (),
+        "layers_keys_1": (3, 8),
+        "layers_values_1": (3, 8),
+        "layers_filled_1": (),
+        "layers_keys_2": (2, 10, 4),
+        "layers_values_2": (2, 10, 4),
+        "layers_filled_2": (),
+        "layers_sums": (2, 6, 5),
+    }
+
+
+def test_counters_of_unequal_caches_may_differ_and_come_back_as_they_were() -> None:
+    state = mixed_state(3)
+    counted = {5: [1, 5, 0], 3: [1, 3, 0], 10: [2, 10, 0]}  # by frames in the cache
+    leaves, structure = pytree.tree_flatten(state)
+    for place, leaf in enumerate(leaves):
+        if leaf.dtype == torch.int64:
+            leaves[place] = torch.tensor(counted[leaves[place - 1].shape[1]])
+    state = pytree.tree_unflatten(leaves, structure)
+    packing = StatePacking(state)
+    assert packing.disagreement(state) == 0
+    again = pytree.tree_leaves(packing.unpack(packing.pack(state)))
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(again, leaves, strict=True))
+
+    last = max(place for place, leaf in enumerate(leaves) if leaf.dtype == torch.int64)
+    leaves[last] = leaves[last] + 1
+    assert packing.disagreement(pytree.tree_unflatten(leaves, structure)) == 1
 
 
 def test_an_empty_cache_is_refused(trained: Trained) -> None:

@@ -4,8 +4,9 @@ An ONNX graph takes plain tensors. One input per leaf would be about fifty for t
 same name, shape and type become one tensor with an axis for them after the batch. Names are the attributes on
 the way to the leaf: `.layers[3][1].keys` of every layer makes `layers_keys`.
 
-A counter (an integer for each row, such as `filled`) is equal in all layers, because all see the same frames;
-it is packed once, as float32, which holds every count up to 2^24 exactly. A runtime thus only ever sees float32.
+A counter (an integer for each row, such as `filled`) counts what the caches beside it hold, so it is equal in all
+layers with equal caches, because all see the same frames; for these it is packed once, as float32, which holds every
+count up to 2^24 exactly. A runtime thus only ever sees float32.
 """
 
 from collections import Counter
@@ -18,6 +19,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from leanformer.errors import ExportError
+
+_Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,19 @@ class StatePacking:
     def __init__(self, state: Any) -> None:
         """Learn the structure from any state; its values do not matter."""
         leaves, self._structure = pytree.tree_flatten_with_path(state)
-        groups: dict[tuple[str, tuple[int, ...], torch.dtype], list[int]] = {}
-        for place, (path, leaf) in enumerate(leaves):
+        siblings: dict[Any, list[_Shape]] = {}
+        for path, leaf in leaves:
             _check(pytree.keystr(path), leaf)
-            groups.setdefault((_attributes(path), tuple(leaf.shape[1:]), leaf.dtype), []).append(place)
-        names = _numbered([name for name, _, _ in groups])
+            siblings.setdefault(path[:-1], []).append(tuple(leaf.shape[1:]))
+        groups: dict[tuple[str, _Shape, torch.dtype, tuple[_Shape, ...]], list[int]] = {}
+        for place, (path, leaf) in enumerate(leaves):
+            beside = () if leaf.dtype.is_floating_point else tuple(siblings[path[:-1]])
+            key = _attributes(path), tuple(leaf.shape[1:]), leaf.dtype, beside
+            groups.setdefault(key, []).append(place)
+        names = _numbered([name for name, *_ in groups])
         self.tensors = tuple(
             PackedTensor(name, tuple(places), shape, dtype)
-            for name, ((_, shape, dtype), places) in zip(names, groups.items(), strict=True)
+            for name, ((_, shape, dtype, _), places) in zip(names, groups.items(), strict=True)
         )
 
     def pack(self, state: Any) -> tuple[Tensor, ...]:
