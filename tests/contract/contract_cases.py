@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from leanformer.config import (
     EncoderConfig,
     FoldConfig,
     ModelConfig,
+    NormName,
     PerformerAttentionConfig,
     PhoneHeadConfig,
     SublayerName,
@@ -25,8 +26,7 @@ from leanformer.layers.attention import SoftmaxAttention
 from leanformer.layers.convolution import Convolution
 from leanformer.layers.feed_forward import FeedForward
 from leanformer.layers.folding import Folded
-from leanformer.layers.folding import Folded
-from leanformer.layers.normalization import LayerNorm
+from leanformer.layers.normalization import BatchNorm, LayerNorm
 from leanformer.layers.performer import Performer
 from leanformer.layers.streaming import Context
 from leanformer.model import NUM_BINS, PhoneHead, SpeechModel
@@ -86,7 +86,17 @@ def build(case: Case) -> nn.Module:
                 parameter.add_(torch.randn_like(parameter), alpha=0.2)
             elif parameter.dim() > 1:
                 parameter.mul_(2.0)
+        if any(isinstance(module, BatchNorm) for module in layer.modules()):
+            hear(case, layer)
     return layer
+
+
+def hear(case: Case, layer: Any) -> None:
+    """Give its norms the statistics of some signal, for random ones would make values of any size."""
+    x, lengths = torch.randn(8, 8 * case.step, case.dim), torch.full((8,), 8 * case.step)
+    for _ in range(40):
+        layer.train()(x, lengths, layer.initial_state(8, case.context))
+    layer.eval()
 
 
 def attention(heads: int, chunk_size: int, left_context: int) -> Case:
@@ -157,6 +167,12 @@ def encoder_config(
     )
 
 
+def normed(norm: NormName, config: EncoderConfig) -> EncoderConfig:
+    """The same with another norm and no gate. ReLU is left out: of so few channels it would shut too many."""
+    changes = {"norm": norm, "conv_gate": "none", "final_projection": None}
+    return EncoderConfig.model_validate({**dict(config), **changes})
+
+
 def encoder(
     name: str, config: EncoderConfig, group: int = 4, taps: Callable[[], dict[int, nn.Module]] = dict
 ) -> Case:
@@ -186,6 +202,7 @@ CASES = (
     Case("convolution of 5", lambda: Convolution(DIM, 5), reach=4),
     Case("convolution of 1", lambda: Convolution(DIM, 1), reach=0),
     Case("convolution without gate", lambda: Convolution(DIM, 4, activation="relu", gate="none"), reach=3),
+    Case("convolution with BatchNorm", lambda: Convolution(DIM, 4, "relu", "wide", "batch"), reach=3),
     attention(heads=1, chunk_size=4, left_context=8),
     attention(heads=2, chunk_size=3, left_context=5),
     attention(heads=4, chunk_size=5, left_context=2),
@@ -240,6 +257,12 @@ CASES = (
         "with left contexts of its blocks",
         encoder_config(BLOCK, LOCAL, BLOCK.model_copy(update={"left_context": 3}), FOLDED_LINEAR),
     ),
+    encoder("with BatchNorm", normed("batch", encoder_config(BLOCK, LOCAL))),
+    encoder(
+        "with BatchNorm, shared layers and Performers",
+        normed("batch", encoder_config(FOLDED_LINEAR, BLOCK, layer_map=(0, 1, 0))),
+    ),
+    encoder("with BatchNorm in place", normed("batch_in_place", encoder_config(BLOCK))),
     encoder(
         "with a phone head's tap",
         encoder_config(BLOCK, BLOCK),

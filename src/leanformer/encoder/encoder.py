@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from leanformer.config import EncoderConfig
 from leanformer.encoder.block import Block
+from leanformer.encoder.final import FinalProjection
 from leanformer.encoder.subsampling import Subsampling, SubsamplingState
 from leanformer.layers.streaming import Context, state
 
@@ -33,6 +34,7 @@ class Encoder(nn.Module):
         self.subsampling = Subsampling(num_bins, config.model_dim, config.subsampling, config.activation)
         self.blocks = nn.ModuleList(Block(block, config) for block in config.blocks)
         self.taps = nn.ModuleDict({str(depth): tap for depth, tap in (taps or {}).items()})
+        self.final = FinalProjection(config)
 
     def initial_state(self, batch_size: int, context: Context) -> EncoderState:
         """State of `batch_size` streams; `context` counts encoder frames."""
@@ -42,7 +44,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
         """See `Streaming.__call__`. The output at full depth."""
         outputs, lengths, state = self.forward_exits(x, lengths, state)
-        return outputs[self.config.depth], lengths, state
+        return self.final(outputs[self.config.depth], lengths, self.config.depth), lengths, state
 
     def forward_exits(
         self, x: Tensor, lengths: Tensor, state: EncoderState

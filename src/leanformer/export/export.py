@@ -1,12 +1,13 @@
-"""From a checkpoint to a bundle: trace, quantise, verify, write."""
+"""From a checkpoint to a bundle: fuse, trace, quantise, verify, write."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from leanformer.compress.fuse import fuse
 from leanformer.config_toml import to_toml
 from leanformer.errors import ExportError
 from leanformer.export.bundle import (
@@ -38,6 +39,10 @@ from leanformer.train.recipe import Recipe
 MAX_CHUNK_MS = 10_240
 DEFAULT_CHUNK_MS = 640
 NO_LICENCE = "not stated"
+FUSED_NOTE = """\
+# This is the model as it runs: its norms are fused into the weights, so it says norm = "none".
+# It was trained with norm = "batch"; to train such a model again, set that.
+"""
 
 Tell = Callable[[str], None]
 
@@ -78,6 +83,8 @@ def export(
 ) -> Exported:
     """Write the bundle of a trained model into the folder `target`, all of it or nothing.
 
+    A model with `norm = "batch"` is fused first, and verified against what it was before.
+
     Args:
         trained: the model with its recipe and tokenizer.
         target: a folder that does not exist yet, or with `settings.force` a bundle.
@@ -88,26 +95,28 @@ def export(
     Raises:
         ExportError: the target is taken, a setting does not fit the model, or the export fails its checks.
         AudioError: a recording cannot be read.
+        CompressError: the norms cannot be fused.
     """
     check_target(target, settings.force)
     model = _describe(trained, settings)
     clips = read_clips(speech, model.features)
-    frame_ms = _frame_ms(trained)
-    step = Step(trained.model, Context(model.max_chunk_ms // frame_ms, model.left_context_frames))
+    context = Context(model.max_chunk_ms // _frame_ms(trained), model.left_context_frames)
+    fused = _fused(trained)
+    given, step = Step(trained.model, context), Step(fused.model, context)
     tell("tracing the model")
     graphs = {FP32: export_step(step)}
     tell("quantising")
     graphs[INT8], quantized = quantize(graphs[FP32])
     with staged(target) as folder:
-        _write_parts(folder, trained, model, graphs, settings)
+        _write_parts(folder, fused, model, graphs, settings, "" if fused is trained else FUSED_NOTE)
         write_manifest(folder, model, step.packing, {})
         tell(f"verifying on {len(clips)} recording{'s' * (len(clips) != 1)}")
-        checks = _verify(Bundle.open(folder), step, clips, trained.tokenizer)
+        checks = _verify(Bundle.open(folder), given, clips, trained.tokenizer)
         require_passed(checks)
         if not settings.keep_fp32:
             (folder / graph_file(FP32)).unlink()
         sizes = {kind: path.stat().st_size for kind in graphs if (path := folder / graph_file(kind)).exists()}
-        card = model_card(trained, model, sizes, checks, settings.metrics)
+        card = model_card(fused, model, sizes, checks, settings.metrics)
         (folder / CARD).write_text(card, encoding="utf-8")
         write_manifest(folder, model, step.packing, _metrics(settings.metrics, checks))
         Bundle.open(folder)
@@ -116,14 +125,19 @@ def export(
 
 
 def _write_parts(
-    folder: Path, trained: Trained, model: Model, graphs: Mapping[str, onnx.ModelProto], settings: Settings
+    folder: Path,
+    trained: Trained,
+    model: Model,
+    graphs: Mapping[str, onnx.ModelProto],
+    settings: Settings,
+    note: str,
 ) -> None:
-    """Every part but the model card and the manifest, which need the checks."""
+    """Every part but the model card and the manifest, which need the checks; `note` goes before the config."""
     for precision, graph in graphs.items():
         onnx.checker.check_model(graph)
         onnx.save(graph, folder / graph_file(precision))
     (folder / TOKENIZER).write_bytes(trained.tokenizer.to_bytes())
-    (folder / CONFIG).write_text(to_toml(_portable(trained.recipe)), encoding="utf-8")
+    (folder / CONFIG).write_text(note + to_toml(_portable(trained.recipe)), encoding="utf-8")
     (folder / LICENCE).write_text(settings.licence_notes or licence_notes(model), encoding="utf-8")
 
 
@@ -164,6 +178,14 @@ def _describe(trained: Trained, settings: Settings) -> Model:
 def _frame_ms(trained: Trained) -> int:
     """Milliseconds that one encoder frame stands for."""
     return round(trained.recipe.model.encoder.subsampling.factor * FeatureSpec().shift_ms)
+
+
+def _fused(trained: Trained) -> Trained:
+    """What is traced: the model without its norms if they can be fused, and the recipe that builds it."""
+    if trained.recipe.model.encoder.norm != "batch":
+        return trained
+    model = fuse(trained.model)
+    return replace(trained, model=model, recipe=trained.recipe.model_copy(update={"model": model.config}))
 
 
 def _portable(recipe: Recipe) -> Recipe:

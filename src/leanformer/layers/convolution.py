@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanformer.layers.linear import Linear
-from leanformer.layers.normalization import make_activation, make_norm
+from leanformer.layers.normalization import BatchNorm, make_activation, make_norm
 from leanformer.layers.streaming import Context, last_frames, state
 
 
@@ -30,8 +30,10 @@ class Convolution(nn.Module):
         self.gated = gate == "glu"
         self.dim = inner = 2 * dim if gate == "wide" else dim
         self.expand = Linear(dim, inner if gate == "none" else 2 * dim, norm)
-        self.depthwise = nn.Conv1d(inner, inner, kernel_size, groups=inner)
         self.norm = make_norm("batch_in_place" if norm == "batch" else norm, inner)
+        # A BatchNorm would take a bias out with the mean.
+        bias = not isinstance(self.norm, BatchNorm)
+        self.depthwise = nn.Conv1d(inner, inner, kernel_size, groups=inner, bias=bias)
         self.activation = make_activation(activation)
         self.project = Linear(inner, dim, norm)
 

@@ -2,11 +2,17 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from leanformer.layers.masks import valid_frames
+from leanformer.layers.synchronized import global_statistics, is_distributed, normalize
+from leanformer.layers.valid_rows import ValidRows
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"swish": nn.SiLU, "relu": nn.ReLU}
 NORMS = ("layer", "batch", "batch_in_place", "none")
+MOMENTUM = 0.1
+"""Weight of a batch in the running statistics."""
+EPSILON = 1e-5
+"""Added to the variance."""
 
 
 class LayerNorm(nn.LayerNorm):
@@ -26,15 +32,20 @@ class NoNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) over valid frames: padding is in no statistic.
+    """Batch normalisation (Ioffe & Szegedy 2015) over valid frames. Shapes: (B, T, D) -> (B, T, D).
 
-    Statistics and arithmetic are float32 under autocast too. Shapes: (B, T, D) -> (B, T, D).
+    In training, frames are normalised by the mean and variance of the batch's valid frames, those of all processes if
+    there are several; padding, whatever it holds, is in no statistic, and comes out as zeros. The running
+    statistics, which are used otherwise, follow by `momentum` at each call: with accumulated gradients at
+    each micro-batch. A batch with less than two valid frames has no variance: it is normalised by the running ones.
+
+    Statistics are float32 whatever the type of x; so is the arithmetic, before the result is rounded to that type.
     """
 
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, dim: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+    def __init__(self, dim: int, momentum: float = MOMENTUM, epsilon: float = EPSILON) -> None:
         super().__init__()
         self.momentum = momentum
         self.epsilon = epsilon
@@ -44,21 +55,33 @@ class BatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(dim))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Normalise by the batch's own statistics in training, by the running ones otherwise."""
-        mean, variance = self._batch_statistics(x, lengths) if self.training else (self.mean, self.variance)
-        scale = self.weight * torch.rsqrt(variance + self.epsilon)
-        return (x.float() * scale + (self.bias - mean * scale)).to(x.dtype)
+        """Normalise the frames of x; `lengths` (B,) of them are valid."""
+        if not self.training:
+            return self._by(x.flatten(0, 1), self.mean, self.variance).reshape(x.shape)
+        valid = ValidRows(lengths, x.shape[1])
+        rows = valid.take(x)
+        normalized = self._by_all_processes(rows) if is_distributed() else self._by_batch(rows)
+        return valid.put(normalized, x.shape[1])
 
-    def _batch_statistics(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        valid = valid_frames(lengths, x.shape[1])[:, :, None]
-        count = valid.sum().clamp(min=1)
-        clean = x.float().masked_fill(~valid, 0.0)
-        mean = clean.sum(dim=(0, 1)) / count
-        variance = ((clean - mean).square() * valid).sum(dim=(0, 1)) / count
+    def _by(self, rows: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return F.batch_norm(rows, mean, variance, self.weight, self.bias, eps=self.epsilon)
+
+    def _by_batch(self, rows: Tensor) -> Tensor:
+        if len(rows) < 2:
+            return self._by(rows, self.mean.clone(), self.variance.clone())
+        parameters = self.mean, self.variance, self.weight, self.bias
+        return F.batch_norm(rows, *parameters, training=True, momentum=self.momentum, eps=self.epsilon)
+
+    def _by_all_processes(self, rows: Tensor) -> Tensor:
+        count, mean, variance = global_statistics(rows)
+        if count < 2:
+            return self._by(rows, self.mean.clone(), self.variance.clone())
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
-            self.variance.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
-        return mean, variance
+            self.variance.lerp_(
+                variance * (count / (count - 1)), self.momentum
+            )  # unbiased, as torch keeps it
+        return normalize(rows, self.weight, self.bias, (count, mean, variance), self.epsilon)
 
 
 def make_norm(kind: str, dim: int) -> nn.Module:
