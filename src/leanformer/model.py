@@ -1,6 +1,7 @@
 """SpeechModel: feature normalisation, encoder and CTC output; features in, log-probabilities out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from leanformer.config import ModelConfig, PhoneHeadConfig
 from leanformer.encoder.encoder import Encoder, EncoderState
+from leanformer.errors import ConfigError
 from leanformer.layers.streaming import Context
 
 NUM_BINS = 80
@@ -26,6 +28,8 @@ class Outputs:
     lengths: Tensor
     phone_logits: Tensor | None
     """None without a phone head."""
+    exits: Mapping[int, Tensor] = field(default_factory=dict)
+    """`log_probs` at the exits below, by depth, if they were asked for."""
 
 
 class PhoneHead(nn.Module):
@@ -97,6 +101,10 @@ class SpeechModel(nn.Module):
             taps[config.phone_head.depth] = self.phone_head
         self.encoder = Encoder(config.encoder, NUM_BINS, taps)
         self.output = nn.Linear(config.encoder.model_dim, config.vocabulary_size)
+        own = config.encoder.exits[:-1] if config.exit_heads == "own" else ()
+        self.exit_outputs = nn.ModuleDict(
+            {str(depth): nn.Linear(config.encoder.model_dim, config.vocabulary_size) for depth in own}
+        )
 
     def initial_state(self, batch_size: int, context: Context) -> EncoderState:
         """The encoder's state before the first frame; `context` counts encoder frames."""
@@ -111,21 +119,61 @@ class SpeechModel(nn.Module):
         """Global mean and variance normalisation of (B, T, 80)."""
         return (features - self.feature_mean) / self.feature_std
 
-    def log_probs(self, encoder_out: Tensor) -> Tensor:
-        """CTC log-probabilities of encoder output (B, T', D), in float32."""
-        return F.log_softmax(self.output(encoder_out).float(), dim=-1)
+    def log_probs(self, encoder_out: Tensor, depth: int | None = None) -> Tensor:
+        """CTC log-probabilities of encoder output (B, T', D) at a depth (by default the last), in float32."""
+        return F.log_softmax(self.output_at(depth)(encoder_out).float(), dim=-1)
 
-    def train_outputs(self, normalized: Tensor, lengths: Tensor, context: Context) -> Outputs:
+    def _exit(self, layers: Mapping[int, Tensor], lengths: Tensor, depth: int) -> Tensor:
+        """Log-probabilities from the output of a layer, by its depth."""
+        return self.log_probs(self.encoder.final(layers[depth], lengths, depth), depth)
+
+    def output_at(self, depth: int | None = None) -> nn.Linear:
+        """The CTC output layer at a depth, by default the last.
+
+        Raises:
+            ConfigError: exits have output layers of their own (`exit_heads`), and there is no exit at `depth`.
+        """
+        if depth in (None, self.config.encoder.depth) or self.config.exit_heads == "shared":
+            return self.output
+        if str(depth) not in self.exit_outputs:
+            known = ", ".join(map(str, self.config.encoder.exits))
+            raise ConfigError(
+                f'there is no CTC output at depth {depth}: with exit_heads = "own" only the exits have one, which '
+                f'are {known}; name one of these, or train with exit_heads = "shared"'
+            )
+        return self.exit_outputs[str(depth)]  # type: ignore[return-value]
+
+    def train_outputs(
+        self,
+        normalized: Tensor,
+        lengths: Tensor,
+        context: Context,
+        depth: int | None = None,
+        with_exits: bool = False,
+    ) -> Outputs:
         """Outputs of whole utterances for the losses: one large step from the initial state.
 
-        `normalized` are features (B, T, 80) after `normalize` (and whatever augmentation came between).
+        Args:
+            normalized: features (B, T, 80) after `normalize` (and whatever augmentation came between).
+            lengths: (B,) valid frames.
+            context: how far attention sees.
+            depth: how many layers to run; by default all. Not less than the phone head's.
+            with_exits: also give the log-probabilities at the exits below `depth`.
         """
         state = self.initial_state(normalized.shape[0], context)
-        exits, lengths, _ = self.encoder.forward_exits(normalized, lengths, state)
+        state = EncoderState(state.subsampling, state.layers[:depth])
+        found, lengths, _ = self.encoder.forward_exits(normalized, lengths, state)
         phone_logits = None
         if self.phone_head is not None and self.config.phone_head is not None:
-            phone_logits = self.phone_head.logits(exits[self.config.phone_head.depth]).float()
-        return Outputs(self.log_probs(exits[self.config.encoder.depth]), lengths, phone_logits)
+            phone_logits = self.phone_head.logits(found[self.config.phone_head.depth]).float()
+        last = len(state.layers)
+        exits = [exit for exit in self.config.encoder.exits if exit < last] if with_exits else []
+        return Outputs(
+            self._exit(found, lengths, last),
+            lengths,
+            phone_logits,
+            {exit: self._exit(found, lengths, exit) for exit in exits},
+        )
 
     def phone_outputs(self, normalized: Tensor, lengths: Tensor, context: Context) -> Tensor:
         """Phone logits (B, T', slots, P) alone: the layers above the head are not run."""
@@ -137,11 +185,16 @@ class SpeechModel(nn.Module):
         exits, _ = self.encoder.run_layers(x, lengths, state.layers[:depth])
         return self.phone_head.logits(exits[depth]).float()
 
-    def text_outputs(self, posteriors: Tensor, lengths: Tensor, context: Context) -> Outputs:
-        """Outputs of the layers above the phone head for posteriors (B, T', slots, P) without any audio."""
+    def text_outputs(
+        self, posteriors: Tensor, lengths: Tensor, context: Context, depth: int | None = None
+    ) -> Outputs:
+        """Outputs of the layers above the phone head for posteriors (B, T', slots, P) without any audio.
+
+        The last layer run is `depth`, above the phone head's; by default the last there is.
+        """
         if self.phone_head is None or self.config.phone_head is None:
             raise ValueError("this model has no phone head")
-        depth = self.config.phone_head.depth
-        states = self.initial_state(posteriors.shape[0], context).layers[depth:]
-        exits, _ = self.encoder.run_layers(self.phone_head.tell(posteriors), lengths, states, start=depth)
-        return Outputs(self.log_probs(exits[self.config.encoder.depth]), lengths, None)
+        start, last = self.config.phone_head.depth, depth or self.config.encoder.depth
+        states = self.initial_state(posteriors.shape[0], context).layers[start:last]
+        found, _ = self.encoder.run_layers(self.phone_head.tell(posteriors), lengths, states, start=start)
+        return Outputs(self._exit(found, lengths, last), lengths, None)

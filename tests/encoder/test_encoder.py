@@ -138,7 +138,9 @@ def test_a_tap_stands_between_its_layer_and_the_next() -> None:
     assert torch.equal(exits_of(tapped)[1], exits_of(plain)[1])
     assert not torch.allclose(output_of(tapped), output_of(plain), atol=1e-3)
 
-    deaf = copy.deepcopy(tapped)
-    for parameter in deaf.taps["1"].get_submodule("condition").parameters():
+    unmoved = copy.deepcopy(tapped)
+    head = unmoved.taps["1"]
+    for parameter in head.get_submodule("condition").parameters():
         nn.init.zeros_(parameter)
-    assert torch.equal(output_of(deaf), output_of(plain))
+    nn.init.eye_(head.get_submodule("hear").get_parameter("weight"))
+    assert torch.equal(output_of(unmoved), output_of(plain))

@@ -78,3 +78,20 @@ def test_comes_back_from_a_checkpoint() -> None:
     restored.on_validation_epoch_start(None, other)
     assert other.weight.tolist() == [3.0] * 3
     assert other.count.item() == 6
+
+
+def test_a_tensor_of_two_names_is_averaged_and_swapped_once() -> None:
+    averaging, model = Averaging(DECAY, 0), Model()
+    model.again = nn.Module()
+    model.again.weight = model.weight
+    averaging.on_train_start(None, model)
+    set_all(model, 4.0)
+    averaging.on_train_batch_end(SimpleNamespace(global_step=1), model, None, None, 0)
+    for _ in range(2):
+        averaging.on_validation_epoch_start(None, model)
+        assert model.weight.tolist() == [1.0] * 3
+        averaging.on_validation_epoch_end(None, model)
+        assert model.weight.tolist() == [4.0] * 3
+    stored: dict[str, Any] = {"state_dict": model.state_dict()}
+    averaging.on_save_checkpoint(None, model, stored)
+    assert stored["state_dict"]["weight"] is stored["state_dict"]["again.weight"]

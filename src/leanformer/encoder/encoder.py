@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from leanformer.config import EncoderConfig
 from leanformer.encoder.block import Block
 from leanformer.encoder.final import FinalProjection
+from leanformer.encoder.sharing import block_index, make_blocks
 from leanformer.encoder.subsampling import Subsampling, SubsamplingState
 from leanformer.layers.streaming import Context, state
 
@@ -32,13 +33,15 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.subsampling = Subsampling(num_bins, config.model_dim, config.subsampling, config.activation)
-        self.blocks = nn.ModuleList(Block(block, config) for block in config.blocks)
+        self.blocks = make_blocks(config)
         self.taps = nn.ModuleDict({str(depth): tap for depth, tap in (taps or {}).items()})
         self.final = FinalProjection(config)
 
     def initial_state(self, batch_size: int, context: Context) -> EncoderState:
         """State of `batch_size` streams; `context` counts encoder frames."""
-        layers = (self._block(depth).initial_state(batch_size, context) for depth in range(self.config.depth))
+        layers = (
+            self.block_at(depth).initial_state(batch_size, context) for depth in range(self.config.depth)
+        )
         return EncoderState(self.subsampling.initial_state(batch_size, context), tuple(layers))
 
     def forward(self, x: Tensor, lengths: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
@@ -49,7 +52,11 @@ class Encoder(nn.Module):
     def forward_exits(
         self, x: Tensor, lengths: Tensor, state: EncoderState
     ) -> tuple[dict[int, Tensor], Tensor, EncoderState]:
-        """As `forward`, with the output at every exit and tap by depth, each (B, T', D)."""
+        """As `forward`, with the outputs at exits, taps and the last layer run, by depth, each (B, T', D);
+        those of the layers, which `self.final` makes outputs of the encoder of.
+
+        As many layers run as `state` has; only with all of them may a stream go on.
+        """
         x, lengths, subsampling = self.subsampling(x, lengths, state.subsampling)
         outputs, layers = self.run_layers(x, lengths, state.layers)
         return outputs, lengths, EncoderState(subsampling, layers)
@@ -57,17 +64,23 @@ class Encoder(nn.Module):
     def run_layers(
         self, x: Tensor, lengths: Tensor, states: tuple[Any, ...], start: int = 0
     ) -> tuple[dict[int, Tensor], tuple[Any, ...]]:
-        """Run as many layers as there are `states`, from depth `start` (0 = the first) on, on x (B, T', D)."""
+        """Run as many layers as there are `states`, from depth `start` (0 = the first) on, on x (B, T', D).
+
+        Returns the outputs at exits, taps and the last layer run, by depth, and the states.
+        """
         outputs: dict[int, Tensor] = {}
         following = []
+        last = start + len(states)
         for depth, before in enumerate(states, start + 1):
-            x, _, after = self._block(depth - 1)(x, lengths, before)
+            x, _, after = self.block_at(depth - 1)(x, lengths, before)
             following.append(after)
-            if depth in self.config.exits or str(depth) in self.taps:
+            tapped = str(depth) in self.taps
+            if tapped or depth == last or depth in self.config.exits:
                 outputs[depth] = x
-            if str(depth) in self.taps:
+            if tapped and depth < last:
                 x = self.taps[str(depth)](x)
         return outputs, tuple(following)
 
-    def _block(self, depth: int) -> Block:
-        return self.blocks[self.config.layer_map[depth]]  # type: ignore[return-value]
+    def block_at(self, depth: int) -> Block:
+        """The block that runs at a depth (0 = the first layer)."""
+        return self.blocks[block_index(self.config, depth)]  # type: ignore[return-value]
