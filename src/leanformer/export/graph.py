@@ -71,7 +71,8 @@ def export_step(step: Step) -> onnx.ModelProto:
     """
     step = step.eval()
     factor = step.model.config.encoder.subsampling.factor
-    state = step.initial_state(_EXAMPLE_BATCH)
+    # One tensor that stands for two inputs, as empty keys and values may, would be traced as one input.
+    state = tuple(tensor.clone() for tensor in step.initial_state(_EXAMPLE_BATCH))
     if any(bool(tensor.count_nonzero()) for tensor in state):
         raise ExportError("a layer's initial state is not all zeros, which is what every runtime begins with")
     features = torch.zeros(_EXAMPLE_BATCH, _EXAMPLE_FRAMES * factor, NUM_BINS)
