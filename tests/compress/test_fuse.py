@@ -1,0 +1,335 @@
+"""A fused model is the same function without BatchNorm, and what cannot be fused is refused."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from leanformer.compress.fuse import fold, fuse
+from leanformer.config import BlockConfig, EncoderConfig, ModelConfig, PhoneHeadConfig
+from leanformer.config_toml import from_dict, to_toml
+from leanformer.errors import CompressError
+from leanformer.export.speech import read_clips
+from leanformer.features.spec import FeatureSpec
+from leanformer.layers.convolution import Convolution
+from leanformer.layers.normalization import BatchNorm, LayerNorm
+from leanformer.layers.streaming import Context
+from leanformer.model import NUM_BINS, SpeechModel
+from leanformer.text.tokenizer import train_tokenizer
+from leanformer.train.checkpoint import load_trained, write_checkpoint
+from leanformer.train.loop import plain
+from leanformer.train.recipe import Recipe
+
+CLIPS = sorted((Path(__file__).parents[1] / "data" / "clips").glob("*.opus"))
+CONTEXT = Context(4, 8)
+SMALL = {"ffn_dim": 12, "kernel_size": 3, "attention": {"heads": 2}}
+
+
+def make(encoder: dict[str, Any] | None = None, **model: Any) -> SpeechModel:
+    """A small model with BatchNorm, in evaluation mode; keys of `encoder` replace its own."""
+    torch.manual_seed(0)
+    base = {"model_dim": 8, "subsampling": {"channels": 3}, "blocks": [SMALL] * 2, "norm": "batch"}
+    values = {"vocabulary_size": 11, "encoder": base | (encoder or {}), **model}
+    made = SpeechModel(from_dict(ModelConfig, values, "test"))
+    disturb(made)
+    return made.eval()
+
+
+@torch.no_grad()
+def disturb(model: nn.Module) -> None:
+    """Statistics and weights of norms as training could leave them."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.mean.normal_()
+            module.variance.uniform_(0.2, 4.0)
+            module.weight.normal_(1.0, 0.3)
+            module.bias.normal_(0.0, 0.3)
+
+
+@torch.no_grad()
+def run(model: SpeechModel, *sizes: int) -> tuple[Tensor, list[Tensor]]:
+    """Log-probabilities of two rows of noise in steps of so many frames, and the state after."""
+    state, found = model.initial_state(2, CONTEXT), []
+    generator = torch.Generator().manual_seed(1)
+    for size in sizes:
+        x = torch.randn(2, size, NUM_BINS, generator=generator)
+        y, _, state = model(x, torch.tensor([size, size]), state)
+        found.append(y)
+    return torch.cat(found, dim=1), pytree.tree_leaves(state)
+
+
+def norms(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, BatchNorm | nn.LayerNorm)]
+
+
+def largest(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max()) if a.numel() else 0.0
+
+
+def assert_same_function(fused: SpeechModel, model: SpeechModel) -> None:
+    (found, state), (expected, other) = run(fused, 32, 16, 7), run(model, 32, 16, 7)
+    scale = max(1.0, *(float(leaf.abs().max()) for leaf in other if leaf.numel()))
+    assert largest(found, expected) < 1e-5 * scale
+    for leaf, other_leaf in zip(state, other, strict=True):
+        assert largest(leaf, other_leaf) < 1e-5 * scale
+    assert norms(fused) == []
+
+
+# Equal on real speech, after training.
+
+
+@pytest.fixture(scope="module")
+def speech() -> list[Tensor]:
+    """Log-mel features (1, T, 80) of real recordings."""
+    return [torch.from_numpy(clip.features)[None] for clip in read_clips(CLIPS, FeatureSpec())]
+
+
+@pytest.fixture(scope="module")
+def trained(speech: list[Tensor]) -> SpeechModel:
+    """Trained for some steps in bfloat16, as `leanformer train` does, on parts of two recordings."""
+    block = {"ffn_dim": 128, "kernel_size": 15}
+    performer = {"ffn_dim": 128, "attention": {"kind": "performer", "features": 16}, "fold": 2}
+    sizes = {"model_dim": 64, "blocks": [block, performer, block], "activation": "relu", "conv_gate": "none"}
+    model = make(sizes).train()
+    frames = torch.cat(speech, dim=1)[0]
+    model.feature_mean.copy_(frames.mean(dim=0))
+    model.feature_std.copy_(frames.std(dim=0))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    size = min(300, speech[0].shape[1])
+    x = model.normalize(torch.cat([speech[0][:, :size], speech[0][:, :size] + 1.0]))
+    targets = torch.randint(1, 11, (2, 12))
+    for _ in range(12):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = model.train_outputs(x, torch.tensor([size, size // 2]), Context(16, 32))
+        loss = nn.functional.ctc_loss(
+            out.log_probs.transpose(0, 1), targets, out.lengths, torch.tensor([12, 12])
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def test_equals_the_unfused_model_on_real_speech(trained: SpeechModel, speech: list[Tensor]) -> None:
+    fused = fuse(trained)
+    assert len(norms(trained)) == 3 * 9 + 1
+    assert norms(fused) == []
+    context = Context(16, 32)
+    for x in speech:
+        lengths = torch.tensor([x.shape[1]])
+        expected, _, _ = trained(x, lengths, trained.initial_state(1, context))
+        found, _, _ = fused(x, lengths, fused.initial_state(1, context))
+        assert largest(found, expected) < 1e-4
+        state, parts = fused.initial_state(1, context), []
+        for part in torch.split(x, 64, dim=1):
+            y, _, state = fused(part, torch.tensor([part.shape[1]]), state)
+            parts.append(y)
+        assert largest(torch.cat(parts, dim=1), expected) < 1e-4
+    untrained = copy.deepcopy(trained)
+    for module in untrained.modules():
+        if isinstance(module, BatchNorm):
+            module.mean.zero_()
+    assert largest(untrained(x, lengths, untrained.initial_state(1, context))[0], expected) > 0.01
+
+
+# Equal for any config.
+
+
+@st.composite
+def encoders(draw: st.DrawFn) -> dict[str, Any]:
+    heads = draw(st.sampled_from([1, 2, 4]))
+    fold = st.sampled_from([1, 1, 2])
+    attention = st.sampled_from([{"heads": heads}, {"kind": "performer", "heads": heads, "features": 5}])
+    names = st.sampled_from(["ffn", "attention", "conv"])
+    block = st.fixed_dictionaries(
+        {
+            "order": st.lists(names, min_size=1, max_size=4),
+            "ffn_dim": st.sampled_from([2, 8, 14]),
+            "kernel_size": st.integers(1, 6),
+            "attention": attention,
+            "fold": fold.map(lambda factor: {"factor": factor, "keep": "heads"}),
+        }
+    )
+    blocks = draw(st.lists(block, min_size=1, max_size=2))
+    depths = draw(st.lists(st.integers(0, len(blocks) - 1), max_size=2))
+    return {
+        "model_dim": 4 * heads * draw(st.sampled_from([1, 3])),
+        "subsampling": {"factor": draw(st.sampled_from([4, 8])), "channels": 3},
+        "blocks": blocks,
+        "layer_map": [*range(len(blocks)), *depths],
+        "exits": draw(st.sampled_from([[], [1]])),
+        "norm_per_depth": draw(st.booleans()),
+        "conv_gate": draw(st.sampled_from(["glu", "none", "wide"])),
+        "activation": draw(st.sampled_from(["swish", "relu"])),
+        "final_projection": draw(st.sampled_from([None, "none", "shared", "own"])),
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(encoders())
+def test_any_config_is_the_same_function_when_fused(encoder: dict[str, Any]) -> None:
+    model = make({key: value for key, value in encoder.items() if value is not None})
+    if not norms(model):
+        return
+    fused = fuse(model)
+    assert_same_function(fused, model)
+    rebuilt = SpeechModel(fused.config).eval()
+    rebuilt.load_state_dict(fused.state_dict())
+    assert torch.equal(run(rebuilt, 16)[0], run(fused, 16)[0])
+
+
+def test_a_bias_before_the_norm_is_fused_too() -> None:
+    torch.manual_seed(0)
+    layer, norm = nn.Conv1d(6, 6, 3, padding=1, groups=6).eval(), BatchNorm(6).eval()
+    disturb(norm)
+    x = torch.randn(2, 6, 9)
+    expected = norm(layer(x).transpose(1, 2), torch.tensor([9, 9])).transpose(1, 2)
+    weight, bias = fold(layer.weight, layer.bias, norm)
+    found = nn.functional.conv1d(x, weight, bias, padding=1, groups=6)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+# What comes out.
+
+
+def test_the_given_model_is_not_changed_and_shares_nothing_with_the_new_one() -> None:
+    model = make(phone_head={"depth": 1})
+    before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    fused = fuse(model)
+    assert torch.equal(torch.get_rng_state(), random)
+    with torch.no_grad():
+        for tensor in fused.state_dict().values():
+            tensor.zero_()
+    assert len(norms(model)) == 2 * 9 + 1
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_only_norms_go_and_biases_come() -> None:
+    model = make({"blocks": [{**SMALL, "order": ["conv"]}], "conv_gate": "none"})
+    fused = fuse(model)
+    of_model, of_fused = (sum(p.numel() for p in one.parameters()) for one in (model, fused))
+    assert (
+        of_fused == of_model - 4 * 8
+    )  # four norms of 8 channels: a scale less, and a bias in place of a bias
+    assert not fused.training
+
+
+def test_a_fused_model_says_so_and_goes_through_a_checkpoint(tmp_path: Path) -> None:
+    model = make(vocabulary_size=8)
+    fused = fuse(model)
+    encoder = fused.config.encoder
+    assert (encoder.norm, encoder.final_projection) == ("none", "own")
+    assert from_dict(ModelConfig, tomllib.loads(to_toml(fused.config)), "text") == fused.config
+    content = {
+        "recipe": plain(Recipe(name="fused", model=fused.config)),
+        "tokenizer": train_tokenizer(["ab ba", "abba baba"], 8, "char").to_bytes(),
+        "state_dict": {f"model.{name}": value for name, value in fused.state_dict().items()},
+        "global_step": 1,
+    }
+    write_checkpoint(content, tmp_path / "step0000001.ckpt")
+    loaded = load_trained(tmp_path).model
+    assert loaded.config == fused.config
+    assert torch.equal(run(loaded, 16)[0], run(fused, 16)[0])
+
+
+def test_shared_layers_stay_shared() -> None:
+    model = make({"layer_map": [0, 1, 0, 1]})
+    fused = fuse(model)
+    assert fused.config.encoder.layer_map == (0, 1, 0, 1)
+    assert len(fused.encoder.blocks) == 2
+    assert_same_function(fused, model)
+
+
+def test_layers_with_norms_of_their_own_are_untied() -> None:
+    model = make({"layer_map": [0, 1, 0, 1], "norm_per_depth": True})
+    fused = fuse(model)
+    encoder = fused.config.encoder
+    assert (encoder.layer_map, encoder.norm_per_depth, len(encoder.blocks)) == ((0, 1, 2, 3), False, 4)
+    assert_same_function(fused, model)
+    first, third = (fused.encoder.blocks[depth].state_dict() for depth in (0, 2))
+    assert not any(torch.equal(value, third[name]) for name, value in first.items() if "weight" in name)
+
+
+def test_a_phone_head_is_kept() -> None:
+    model = make(phone_head={"depth": 1})
+    fused = fuse(model)
+    assert fused.config.phone_head == PhoneHeadConfig(depth=1)
+    x, lengths = torch.randn(2, 16, NUM_BINS), torch.tensor([16, 9])
+    with torch.no_grad():
+        found, expected = (one.phone_outputs(x, lengths, CONTEXT) for one in (fused, model))
+    assert largest(found, expected) < 1e-5
+
+
+# What is refused.
+
+
+def refusal(model: SpeechModel) -> str:
+    with pytest.raises(CompressError) as caught:
+        fuse(model)
+    return str(caught.value)
+
+
+def test_training_mode_is_refused_of_any_part() -> None:
+    model = make()
+    assert refusal(copy.deepcopy(model).train()).startswith("the model is in training mode")
+    model.encoder.blocks[1].get_submodule("sublayers.2").train()
+    assert refusal(model).startswith("encoder.blocks.1.sublayers.2 is in training mode")
+
+
+@pytest.mark.parametrize(
+    ("norm", "said"),
+    [
+        ("layer", "encoder.blocks.0.sublayers.0.norm is a LayerNorm, which is no fixed change of weights"),
+        (
+            "batch_in_place",
+            "encoder.blocks.0.sublayers.0.norm is a BatchNorm that does not follow a linear layer",
+        ),
+        ("none", 'nothing to fuse: no layer has a BatchNorm (encoder.norm = "none")'),
+    ],
+)
+def test_other_norms_are_refused_by_their_place(norm: str, said: str) -> None:
+    message = refusal(make({"norm": norm}))
+    assert message.startswith(said)
+    assert "train" in message
+    assert "\n" not in message
+
+
+def test_one_norm_that_cannot_be_fused_is_enough() -> None:
+    model = make()
+    model.encoder.blocks[1].norm = LayerNorm(8).eval()
+    assert refusal(model).startswith("encoder.blocks.1.norm is a LayerNorm")
+    model.encoder.blocks[1].norm = BatchNorm(8).eval()
+    assert refusal(model).startswith("encoder.blocks.1.norm is a BatchNorm that does not follow")
+
+
+def test_a_fused_model_is_not_fused_again() -> None:
+    assert refusal(fuse(make())).startswith("nothing to fuse")
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1.0])
+def test_broken_statistics_are_named(value: float) -> None:
+    model = make()
+    broken = model.encoder.blocks[0].get_submodule("sublayers.2.inner")
+    assert isinstance(broken, Convolution)
+    broken.norm.get_buffer("variance")[3] = value
+    assert refusal(model).startswith(
+        "encoder.blocks.0.sublayers.2.inner.norm: fusing it gives weights that are NaN"
+    )
+
+
+def test_a_model_that_its_config_does_not_describe_is_refused() -> None:
+    model = make()
+    model.config = ModelConfig(
+        vocabulary_size=11, encoder=EncoderConfig(model_dim=8, blocks=(BlockConfig(),), norm="batch")
+    )
+    assert refusal(model).startswith("the model is not what its config builds")
