@@ -52,10 +52,10 @@ class Encoder(nn.Module):
     def forward_exits(
         self, x: Tensor, lengths: Tensor, state: EncoderState
     ) -> tuple[dict[int, Tensor], Tensor, EncoderState]:
-        """As `forward`, with the outputs at exits, taps and the last layer run, by depth, each (B, T', D);
-        those of the layers, which `self.final` makes outputs of the encoder of.
+        """As `forward`, with what the layers at exits, at taps and the last one run give, by depth, each (B, T', D).
 
-        As many layers run as `state` has; only with all of them may a stream go on.
+        `self.final` makes the encoder's output of any of them. As many layers run as `state` has; only with all
+        of them may a stream go on.
         """
         x, lengths, subsampling = self.subsampling(x, lengths, state.subsampling)
         outputs, layers = self.run_layers(x, lengths, state.layers)
