@@ -18,6 +18,7 @@ from torch.export import Dim
 
 from leanformer.errors import ExportError
 from leanformer.export.packing import StatePacking
+from leanformer.export.weights import transpose_weights
 from leanformer.layers.streaming import Context
 from leanformer.model import NUM_BINS, SpeechModel
 
@@ -100,6 +101,7 @@ def export_step(step: Step) -> onnx.ModelProto:
     if program is None:
         raise ExportError("torch's ONNX exporter gave no graph; this needs torch 2.11 or later")
     model = program.model_proto
+    transpose_weights(model)
     strip(model)
     return model
 

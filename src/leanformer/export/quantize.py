@@ -15,6 +15,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from leanformer.errors import ExportError
 from leanformer.export.graph import strip
+from leanformer.export.weights import matrices
 
 _KINDS = ["MatMul", "Gemm"]
 _QUANTIZED = "MatMulInteger"
@@ -39,6 +40,7 @@ def quantize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
+            nodes_to_exclude=_batched(given),
         )
         quantized = onnx.load(target)
     strip(quantized)
@@ -48,3 +50,15 @@ def quantize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
             f"int8: not one node was quantised; the graph has no {' or '.join(_KINDS)} with constant weights"
         )
     return quantized, count
+
+
+def _batched(model: onnx.ModelProto) -> list[str]:
+    """Products with a constant of three axes and more, such as a Performer's directions: the runtime has no int8
+    product with a scale for each column there, and fails only when it runs.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer} - matrices(model)
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in _KINDS and any(name in constants for name in node.input[:2])
+    ]
