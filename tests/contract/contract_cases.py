@@ -128,14 +128,13 @@ def subsampling(factor: Literal[4, 8]) -> Case:
     )
 
 
+def make_block(config: BlockConfig) -> Block:
+    return Block(config, EncoderConfig(model_dim=DIM, blocks=(config,), dropout=0.1))
+
+
 def block(*order: SublayerName, group: int = 4, reach: int) -> Case:
     config = BlockConfig(order=order, ffn_dim=12, kernel_size=3)
-    return Case(
-        f"block {' '.join(order)}",
-        lambda: Block(config, EncoderConfig(model_dim=DIM, blocks=(config,), dropout=0.1)),
-        group=group,
-        reach=reach,
-    )
+    return Case(f"block {' '.join(order)}", lambda: make_block(config), group=group, reach=reach)
 
 
 BLOCK = BlockConfig(ffn_dim=12, kernel_size=3)
@@ -246,6 +245,12 @@ CASES = (
     block("ffn", "conv", "ffn", group=1, reach=2),
     block("attention", "ffn", "attention", reach=8 + 8),
     block("ffn", group=1, reach=0),
+    Case(
+        "block, folded, with a left context of its own",
+        lambda: make_block(BlockConfig(order=("attention",), left_context=3, fold=FoldConfig(factor=2))),
+        group=4,
+        reach=3,
+    ),
     encoder("plain", encoder_config(BLOCK, BLOCK)),
     encoder("by 8", encoder_config(BLOCK, factor=8)),
     encoder("with shared layers", encoder_config(BLOCK, LOCAL, layer_map=(0, 1, 0, 0))),

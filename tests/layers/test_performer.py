@@ -266,7 +266,7 @@ def test_whatever_is_learned_the_decay_stays_between_0_and_1(value: float) -> No
     alone = run(layer, x[:, 1:])[1].sums
     left = ((second.sums - alone) / first.sums)[0, :, :, -1]  # of z, whose terms are positive
     assert (left < 1.0).all()
-    assert (left > -1e-5).all()
+    assert (left > -1e-3).all()
 
 
 @torch.no_grad()

@@ -105,15 +105,18 @@ class Decay:
     """decay^distance for each head, from rates (H,), which are -log(decay) > 0."""
 
     def __init__(self, rates: Tensor) -> None:
-        self.rates = rates
+        self._exponents = -rates[:, None, None]
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """(..., R, C) distances in frames -> (..., H, R, C); 0 where negative, which is the future.
+        """(..., R, C) distances in frames, none negative -> (..., H, R, C)."""
+        return torch.exp(self._exponents * frames.unsqueeze(-3))
 
-        A negative distance is clamped before exp: hiding it afterwards would come too late, as inf * 0 is NaN.
+    def of_past(self, frames: Tensor) -> Tensor:
+        """The same with 0 where a distance is negative, which is the future.
+
+        Such a distance is clamped before exp: hiding it afterwards would come too late, as inf * 0 is NaN.
         """
-        frames = frames.unsqueeze(-3)
-        return torch.exp(-self.rates[:, None, None] * frames.clamp(min=0)).masked_fill(frames < 0, 0.0)
+        return self(frames.clamp(min=0)).masked_fill((frames < 0).unsqueeze(-3), 0.0)
 
 
 def _begins(key: Tensor, value: Tensor, sums: Tensor, decay: Decay, group: int) -> Tensor:
@@ -121,20 +124,19 @@ def _begins(key: Tensor, value: Tensor, sums: Tensor, decay: Decay, group: int) 
     count, block = key.shape[1], key.shape[3]
     if count == 1:
         return sums[:, None]
-    frames = torch.arange(block, device=key.device) // group
-    to_end = block // group - 1 - frames
-    leaves = (key * decay(to_end[:, None])).transpose(3, 4) @ value  # what each block adds by its own end
+    to_end = _frames(block, group, key.device).flip(0)
+    leaves = (key.transpose(3, 4) * decay(to_end[None])) @ value  # what each block adds by its own end
     # A block begins with what came into the step and with what the blocks before it left, faded since.
     parts = torch.cat([sums[:, None], leaves], dim=1).transpose(1, 2).flatten(3)  # (B, H, 1 + N, ...)
     index = torch.arange(count + 1, device=key.device)
     since = (index[:-1, None] - index) * (block // group)
-    return torch.unflatten(decay(since) @ parts, -1, sums.shape[2:]).transpose(1, 2)
+    return torch.unflatten(decay.of_past(since) @ parts, -1, sums.shape[2:]).transpose(1, 2)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, begins: Tensor, decay: Decay, group: int) -> Tensor:
     """What each token reads, (B, N, H, C, head_dim): from its own block, and from the sums before it."""
-    frames = torch.arange(query.shape[3], device=query.device) // group
-    weights = (query @ key.transpose(3, 4)) * decay(frames[:, None] - frames)
+    frames = _frames(query.shape[3], group, query.device)
+    weights = (query @ key.transpose(3, 4)) * decay.of_past(frames[:, None] - frames)
     both = weights @ value + (query * decay(frames[:, None] + 1)) @ begins
     return both[..., :-1] / both[..., -1:]
 
@@ -142,11 +144,17 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, begins: Tensor, decay: De
 def _remember(key: Tensor, value: Tensor, sums: Tensor, decay: Decay, group: int, lengths: Tensor) -> Tensor:
     """The sums after each row's last valid frame, (B, H, m, head_dim + 1)."""
     count, block = key.shape[1], key.shape[3]
-    frames = torch.arange(count * block, device=key.device) // group
-    rows = lengths // group
-    to_end = (rows[:, None] - 1 - frames).reshape(-1, count, block, 1)  # negative in padding
-    added = ((key * decay(to_end)).transpose(3, 4) @ value).sum(dim=1)
-    return sums * decay(rows[:, None, None]) + added
+    rows = lengths if group == 1 else torch.div(lengths, group, rounding_mode="trunc")
+    to_end = rows[:, None] - 1 - _frames(count * block, group, key.device)  # negative in padding
+    faded = key.transpose(3, 4) * decay.of_past(to_end.reshape(-1, count, 1, block))
+    added = faded @ value  # (B, N, H, m, head_dim + 1)
+    return sums * decay(rows[:, None, None]) + (added[:, 0] if count == 1 else added.sum(dim=1))
+
+
+def _frames(tokens: int, group: int, device: torch.device) -> Tensor:
+    """(tokens,), the frame that each token is of."""
+    index = torch.arange(tokens, device=device)
+    return index if group == 1 else torch.div(index, group, rounding_mode="trunc")
 
 
 def random_directions(heads: int, features: int, head_dim: int, seed: int) -> Tensor:
