@@ -45,7 +45,6 @@ def mixed() -> Step:
         model_dim=16,
         subsampling=SubsamplingConfig(channels=2),
         blocks=BLOCKS,
-        layer_map=(0, 1, 2, 3, 4, 5, 4),
     )
     torch.manual_seed(2)
     model = SpeechModel(ModelConfig(vocabulary_size=5, encoder=config)).eval()
