@@ -168,6 +168,16 @@ def test_the_cache_keeps_its_number_of_elements(factor: int) -> None:
     assert elements(make("softmax", factor)) == elements(make("softmax", 1)) == 2 * 4 * DIM
 
 
+@pytest.mark.parametrize(("keep", "elements"), [("head_dim", 2 * 64 * 9), ("heads", 4 * 64 * 5)])
+def test_a_performers_state_shrinks(keep: Any, elements: int) -> None:
+    folded = inner_of("attention", FoldConfig(factor=2, keep=keep), performer=True)
+    assert (
+        inner_of("attention", FoldConfig(), performer=True).initial_state(1, CONTEXT).sums.numel()
+        == 4 * 64 * 9
+    )
+    assert folded.initial_state(1, CONTEXT).sums.numel() == elements
+
+
 # Options.
 
 
