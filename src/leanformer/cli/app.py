@@ -46,6 +46,8 @@ VERBS = (
     Verb("tokenizer", "Train a tokenizer on the transcripts of a corpus.", "train"),
     Verb("align", "Align transcripts with their audio, as targets for training.", "train"),
     Verb("export", "Turn a checkpoint into a bundle that runs without torch.", "export"),
+    Verb("presets", "List the ready-made models with their size and cost.", "export"),
+    Verb("profile", "Say what a model costs: size, state, energy, latency.", "export"),
 )
 
 

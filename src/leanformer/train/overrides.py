@@ -8,18 +8,21 @@ from typing import Any
 from leanformer.config import Frozen
 from leanformer.config_toml import from_dict, read_toml
 from leanformer.errors import ConfigError
+from leanformer.presets import with_preset
 from leanformer.train.recipe import Recipe
 
 
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe; each change is "dotted.key=value", the value in TOML, where plain words need no quotes.
 
+    A preset that the recipe or a change names is filled in (see `leanformer.presets.with_preset`).
+
     Raises:
         ConfigError: naming the file, the key, what was found, and what was expected.
     """
     values = merged(read_toml(path), changes)
     source = f"{path} with --set {' '.join(changes)}" if changes else str(path)
-    return from_dict(Recipe, values, source)
+    return from_dict(Recipe, with_preset(values, source), source)
 
 
 def merged(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:

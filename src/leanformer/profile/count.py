@@ -1,0 +1,146 @@
+"""A model's counts: parameters, bytes, multiply-accumulates, state and traffic, by component.
+
+Nothing is timed here and nothing depends on the machine. One streaming step of the real module runs under the
+meter (see `meter`), on whatever numbers: what is counted does not depend on them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from leanformer.compress.fuse import fused_config
+from leanformer.config import ModelConfig
+from leanformer.export.packing import StatePacking
+from leanformer.features.spec import FeatureSpec
+from leanformer.layers.streaming import Context
+from leanformer.model import NUM_BINS, SpeechModel
+from leanformer.profile.components import COMPONENTS, components_of
+from leanformer.profile.meter import FLOAT_BYTES, Meter, Work
+
+PRECISIONS = ("fp32", "int8")
+_SCALE_BYTES = 4 + 1  # of each output channel of an int8 matrix: a scale, and a zero point
+FRAME_MS = FeatureSpec().shift_ms
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor of the model that a step reads, once in memory however many layers share it."""
+
+    name: str
+    component: str
+    parameters: int
+    """Its size if it was trained, 0 for other stored numbers."""
+    fp32_bytes: int
+    int8_bytes: int
+    """In the int8 graph, where matrices have one byte a number and all else keeps four."""
+
+    def bytes(self, precision: str) -> int:
+        """Its size in one precision."""
+        return self.int8_bytes if precision == "int8" else self.fp32_bytes
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one step of `chunk_ms` takes. `reads` are indices into `weights`, in the order of reading."""
+
+    chunk_ms: float
+    weights: tuple[Weight, ...]
+    reads: tuple[int, ...]
+    work: dict[str, Work]
+    state_bytes: dict[str, int]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Steps in a second of audio."""
+        return 1000.0 / self.chunk_ms
+
+    @cached_property
+    def parameters(self) -> int:
+        """Trained numbers, shared ones counted once."""
+        return sum(weight.parameters for weight in self.weights)
+
+    def weight_bytes(self, precision: str, component: str | None = None) -> int:
+        """Bytes of all weights, or of a component's."""
+        return sum(w.bytes(precision) for w in self.weights if component in (None, w.component))
+
+    @property
+    def macs_per_second(self) -> float:
+        """Multiply-accumulates for a second of audio."""
+        return self.steps_per_second * sum(work.macs for work in self.work.values())
+
+
+def count(config: ModelConfig, chunk_ms: float, left_context: int) -> Counts:
+    """The counts of a model in streaming, with `left_context` encoder frames kept.
+
+    A model with `norm = "batch"` is counted as what it becomes when its BatchNorms are fused.
+    """
+    if config.encoder.norm == "batch":
+        config = fused_config(config)
+    with torch.random.fork_rng(devices=()):
+        model = SpeechModel(config).eval()
+    return count_model(model, chunk_ms, left_context)
+
+
+@torch.no_grad()
+def count_model(model: SpeechModel, chunk_ms: float, left_context: int) -> Counts:
+    """As `count`, of a model that is there."""
+    factor = model.config.encoder.subsampling.factor
+    frames = round(chunk_ms / FRAME_MS)
+    state = model.initial_state(1, Context(frames // factor, left_context))
+    components = components_of(model)
+    with Meter(model, components) as meter:
+        model(torch.zeros(1, frames, NUM_BINS), torch.tensor([frames]), state)
+    reading = meter.reading
+    weights = _weights(model, components, set(reading.reads), reading.matrices)
+    place = {weight.name: index for index, weight in enumerate(weights)}
+    work = {name: reading.work[name] for name in COMPONENTS if name in reading.work or _has(weights, name)}
+    reads = tuple(place[name] for name in reading.reads)
+    return Counts(chunk_ms, weights, reads, work, _state_bytes(model, state))
+
+
+def _has(weights: tuple[Weight, ...], component: str) -> bool:
+    return any(weight.component == component for weight in weights)
+
+
+def _weights(
+    model: nn.Module, components: dict[nn.Module, str], used: set[str], matrices: set[str]
+) -> tuple[Weight, ...]:
+    trained = {name for name, _ in model.named_parameters()}
+    owner = {
+        f"{path}.{name}".lstrip("."): components[module]
+        for path, module in model.named_modules()
+        for name in (*module._parameters, *module._buffers)
+    }
+    weights = []
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in used:
+            size = tensor.numel()
+            fp32 = FLOAT_BYTES * size
+            int8 = size + _SCALE_BYTES * tensor.shape[0] if name in matrices else fp32
+            weights.append(Weight(name, owner[name], size if name in trained else 0, fp32, int8))
+    return tuple(weights)
+
+
+def _state_bytes(model: SpeechModel, state: object) -> dict[str, int]:
+    """Bytes of streaming state by component, as a runtime keeps it: float32, and a counter only once."""
+    paths = [path for path, _ in pytree.tree_flatten_with_path(state)[0]]
+    sizes = dict.fromkeys(COMPONENTS, 0)
+    for packed in StatePacking(state).tensors:
+        each = FLOAT_BYTES * int(torch.Size(packed.leaf_shape).numel())
+        for leaf in packed.leaves[:1] if packed.is_counter else packed.leaves:
+            sizes[_state_component(model, paths[leaf])] += each
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _state_component(model: SpeechModel, path: tuple[object, ...]) -> str:
+    """`.layers[depth][place]...` is a sublayer's; the rest is the front end's."""
+    keys = [getattr(key, "idx", getattr(key, "name", None)) for key in path]
+    if keys[0] != "layers":
+        return "front_end"
+    encoder = model.config.encoder
+    depth, place = int(str(keys[1])), int(str(keys[2]))
+    sublayer = encoder.blocks[encoder.layer_map[depth]].order[place]
+    return {"ffn": "feed_forward", "attention": "attention", "conv": "convolution"}[sublayer]

@@ -1,0 +1,111 @@
+"""Modelled energy, as is usual where power cannot be measured: bytes moved and multiply-accumulates, each at a price.
+
+    E = sum over weights read of bytes x pJ/B of the memory they come from
+      + (activations moved + state read and written) x pJ/B + MACs x pJ/MAC
+
+Default prices are those of Horowitz (2014, ISSCC, 45 nm). They belong to no machine of today: compare models by
+them, and state no watts. Where weights come from is decided by a simulated on-chip memory of `sram_bytes`: state
+stays there if all of it fits, weights get the rest, the least recently used one leaves first. So a model that fits is
+read from memory once and for all, a shared block that fits is read from there once a chunk, and any other
+weight each time.
+"""
+
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, fields
+
+from leanformer.errors import ConfigError
+from leanformer.profile.count import Counts
+from leanformer.profile.meter import Work
+
+_PJ_TO_MJ = 1e-9
+
+
+@dataclass(frozen=True)
+class EnergyModel:
+    """Prices in picojoules, and the size of the on-chip memory. Raises ConfigError for a negative number."""
+
+    dram_pj_per_byte: float = 160.0
+    sram_pj_per_byte: float = 1.25
+    int8_mac_pj: float = 0.23
+    fp32_mac_pj: float = 4.6
+    sram_bytes: float = 8 << 20
+    """As much as Google's Edge TPU has; a choice of ours."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not value >= 0:
+                raise ConfigError(f"energy: {name} = {value}: it must not be negative")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of the constants."""
+        return tuple(one.name for one in fields(cls))
+
+
+@dataclass(frozen=True)
+class Energy:
+    """mJ for a second of audio, by component and by cause; `dram_share` is that of the bytes of weights read."""
+
+    by_component: dict[str, float]
+    by_cause: dict[str, float]
+    dram_share: float
+
+    @property
+    def total(self) -> float:
+        """mJ for a second of audio."""
+        return sum(self.by_component.values())
+
+
+def energy(counts: Counts, precision: str, model: EnergyModel) -> Energy:
+    """The modelled energy of a model in one precision."""
+    state = sum(counts.state_bytes.values())
+    state_on_chip = state <= model.sram_bytes
+    room = model.sram_bytes - (state if state_on_chip else 0)
+    missed = misses([weight.bytes(precision) for weight in counts.weights], counts.reads, room)
+    state_price = model.sram_pj_per_byte if state_on_chip else model.dram_pj_per_byte
+    causes = dict.fromkeys(("weights_dram", "weights_sram", "activations", "state", "macs"), 0.0)
+    components = dict.fromkeys(counts.work, 0.0)
+
+    def spend(component: str, cause: str, picojoules: float) -> None:
+        millijoules = picojoules * _PJ_TO_MJ * counts.steps_per_second
+        components[component] += millijoules
+        causes[cause] += millijoules
+
+    read = {True: 0, False: 0}
+    for index, miss in zip(counts.reads, missed, strict=True):
+        weight = counts.weights[index]
+        read[miss] += weight.bytes(precision)
+        price = model.dram_pj_per_byte if miss else model.sram_pj_per_byte
+        spend(weight.component, "weights_dram" if miss else "weights_sram", weight.bytes(precision) * price)
+    for name, work in counts.work.items():
+        spend(name, "activations", work.activation_bytes * model.sram_pj_per_byte)
+        spend(name, "macs", _mac_energy(work, precision, model))
+    for name, size in counts.state_bytes.items():
+        spend(name, "state", 2 * size * state_price)
+    return Energy(components, causes, read[True] / max(1, sum(read.values())))
+
+
+def misses(sizes: list[int], reads: tuple[int, ...], room: float) -> list[bool]:
+    """Which reads of one step find their tensor not in a memory of `room` bytes, once many such steps have passed.
+
+    The least recently used tensor leaves first; one that is larger than the memory never enters.
+    """
+    held: OrderedDict[int, int] = OrderedDict()
+    used = 0
+    missed: list[bool] = []
+    for index in (*reads, *reads):  # what the first round leaves behind is what every later one does
+        size = sizes[index]
+        missed.append(index not in held)
+        if size > room:
+            continue
+        used += size - held.pop(index, 0)
+        held[index] = size
+        while used > room:
+            used -= held.popitem(last=False)[1]
+    return missed[len(reads) :]
+
+
+def _mac_energy(work: Work, precision: str, model: EnergyModel) -> float:
+    """Products of two activations, and convolutions, stay float32 in the int8 graph."""
+    linear = model.int8_mac_pj if precision == "int8" else model.fp32_mac_pj
+    return work.linear_macs * linear + work.other_macs * model.fp32_mac_pj

@@ -1,0 +1,98 @@
+"""What is to be profiled: a preset, a recipe or a bundle, found by what the user wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from leanformer.compress.fuse import fused_config
+from leanformer.compress.shallow import shallow_config
+from leanformer.config import ModelConfig
+from leanformer.config_toml import load_toml
+from leanformer.errors import ConfigError
+from leanformer.presets import PLAIN, names, preset
+from leanformer.runtime.bundle import DEFAULT, Bundle
+from leanformer.runtime.manifest import FILE_NAME
+from leanformer.train.overrides import load_recipe
+from leanformer.train.recipe import Recipe
+
+DEFAULT_CHUNK_MS = 640
+DEFAULT_LEFT_CONTEXT = 64
+_CONFIG = "config.toml"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to profile, as a config; a bundle has graphs too, by precision.
+
+    A config with `norm = "batch"` becomes that of the fused model, which is what runs.
+    """
+
+    name: str
+    config: ModelConfig
+    chunk_ms: float = DEFAULT_CHUNK_MS
+    left_context: int = DEFAULT_LEFT_CONTEXT
+    plain: ModelConfig | None = None
+    graphs: dict[str, Path] = field(default_factory=dict)
+    is_bundle: bool = False
+
+    def __post_init__(self) -> None:
+        if self.config.encoder.norm == "batch":
+            object.__setattr__(self, "config", fused_config(self.config))
+
+
+def find_subject(text: str, depth: int | None = None) -> Subject:
+    """What a name, a recipe's path or a bundle's folder stands for; cut off at `depth` if that is given.
+
+    Raises:
+        ConfigError: it is none of them, or it cannot be cut off there.
+        BundleError: the folder is no sound bundle.
+    """
+    subject = _find(text)
+    if depth is None:
+        return subject
+    if subject.is_bundle:
+        raise ConfigError(
+            f"--depth {depth}: the graphs of a bundle cannot be cut off; name a preset or a recipe"
+        )
+    known = subject.config.output_depths
+    if depth not in known:
+        raise ConfigError(
+            f"--depth {depth}: {subject.name} gives an output at {', '.join(map(str, known))}; choose one of these"
+        )
+    return replace(
+        subject, name=f"{subject.name} at depth {depth}", config=shallow_config(subject.config, depth)
+    )
+
+
+def _find(text: str) -> Subject:
+    if text.removesuffix(PLAIN) in names():
+        found = preset(text)
+        return Subject(text, found.config, plain=found.plain)
+    path = Path(text)
+    if path.suffix == ".toml":
+        recipe = load_recipe(path)
+        return Subject(recipe.name, recipe.model, left_context=recipe.context.dev_left_context)
+    if text == DEFAULT or path.is_dir():
+        return _bundle(text)
+    try:
+        preset(text)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (a recipe ends in .toml, and a bundle is a folder)") from None
+    raise AssertionError
+
+
+def _bundle(text: str) -> Subject:
+    bundle = Bundle.open(text)
+    recipe = load_toml(Recipe, bundle.folder / _CONFIG)
+    config = recipe.model.model_copy(update={"vocabulary_size": bundle.manifest.vocabulary_size})
+    manifest = json.loads((bundle.folder / FILE_NAME).read_text(encoding="utf-8"))
+    return Subject(
+        bundle.manifest.name,
+        config,
+        chunk_ms=bundle.manifest.default_chunk_ms,
+        left_context=int(manifest.get("left_context_frames", recipe.context.dev_left_context)),
+        graphs={kind: bundle.graph_path(kind) for kind in bundle.manifest.graphs},
+        is_bundle=True,
+    )
