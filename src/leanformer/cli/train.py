@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from leanformer.cli.outcome import OK
+from leanformer.cli.outcome import OK, UsageError
 
 _Several = Parameter(negative=(), consume_multiple=True)
 
@@ -23,6 +23,7 @@ def train(
     data: Annotated[tuple[Path, ...], _Several] = (),
     changes: Annotated[tuple[str, ...], _Several, Parameter(name="--set")] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    initial: Annotated[Path | None, Parameter(name="--from")] = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Train a recogniser from a recipe.
@@ -34,6 +35,7 @@ def train(
         data: Corpora, or folders of corpora. Default: $LEANFORMER_DATA, else ../shared/data.
         changes: KEY=VALUE pairs that replace values of the recipe, as in optimizer.peak_rate=1e-3.
         output: The folder for checkpoints and logs. Default: runs/NAME, with the recipe's name.
+        initial: A checkpoint, or a run's folder, to begin with: its tokenizer, and its weights as far as they fit.
         resume: Go on from the newest checkpoint in that folder. What changed in the recipe is shown.
     """
     # A thread of torch's that waits shall sleep, not spin: on the same cores the next batches are made. Torch reads
@@ -42,6 +44,8 @@ def train(
     # Here, not above, for a quick --help.
     from leanformer.train.overrides import load_recipe
 
+    if resume and initial:
+        raise UsageError("--resume goes on with the weights of the run itself; leave --from out")
     chosen = load_recipe(recipe, changes)
     run = output or Path("runs") / chosen.name
 
@@ -54,7 +58,7 @@ def train(
     _log_to_standard_error(with_time=not on_terminal)
     try:
         best = train_run(
-            chosen, data or (default_data_folder(),), run, resume, Bar() if on_terminal else Lines()
+            chosen, data or (default_data_folder(),), run, resume, Bar() if on_terminal else Lines(), initial
         )
     except Interrupted as interrupted:
         _say(str(interrupted), f"to go on: {_resume_command(recipe, data, changes, run)}")

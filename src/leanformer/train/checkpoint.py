@@ -127,11 +127,7 @@ def load_trained(path: Path) -> Trained:
     Raises:
         CheckpointError: if there is none, it is damaged, or it is not one of Leanformer's.
     """
-    if path.is_dir():
-        found = best_checkpoint(path)
-        if found is None:
-            raise CheckpointError(f"{path}: no usable checkpoint ({SUFFIX} file) in this folder")
-        path = found
+    path = find_checkpoint(path)
     stored = read_checkpoint(path)
     try:
         recipe = from_dict(Recipe, stored["recipe"], str(path))
@@ -146,6 +142,20 @@ def load_trained(path: Path) -> Trained:
     return Trained(
         model.eval(), recipe, Tokenizer.from_bytes(stored["tokenizer"]), int(stored["global_step"])
     )
+
+
+def find_checkpoint(path: Path) -> Path:
+    """A checkpoint's own path, or that of the best one (on dev) in a run's folder.
+
+    Raises:
+        CheckpointError: the folder has none that is whole.
+    """
+    if not path.is_dir():
+        return path
+    found = best_checkpoint(path)
+    if found is None:
+        raise CheckpointError(f"{path}: no usable checkpoint ({SUFFIX} file) in this folder")
+    return found
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

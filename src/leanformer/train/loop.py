@@ -23,6 +23,7 @@ from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.averaging import Averaging
 from leanformer.train.checkpoint import (
     best_checkpoint,
+    find_checkpoint,
     latest_checkpoint,
     list_checkpoints,
     read_checkpoint,
@@ -30,6 +31,7 @@ from leanformer.train.checkpoint import (
     write_checkpoint,
 )
 from leanformer.train.curves import Curves
+from leanformer.train.initial import take_bank, take_weights
 from leanformer.train.keeping import Keeper
 from leanformer.train.module import Training
 from leanformer.train.overrides import differences
@@ -106,7 +108,12 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def train(
-    recipe: Recipe, folders: Sequence[Path], run: Path, resume: bool = False, display: Display | None = None
+    recipe: Recipe,
+    folders: Sequence[Path],
+    run: Path,
+    resume: bool = False,
+    display: Display | None = None,
+    initial: Path | None = None,
 ) -> Path:
     """Train, and return the path of the best checkpoint on dev (the last one if there is no dev data).
 
@@ -116,20 +123,25 @@ def train(
         run: where checkpoints, TensorBoard logs and the recipe go.
         resume: go on from the newest whole checkpoint in `run`.
         display: where figures are shown; by default lines in the log.
+        initial: a checkpoint, or the folder of a run, to take tokenizer and weights from as far as they fit.
 
     Raises:
         CheckpointError: `run` holds checkpoints and `resume` is off, or none that can be used and it is on;
-            or a checkpoint cannot be written.
+            `initial` is no checkpoint; or one cannot be written.
         ConfigError: the recipe no longer fits the checkpoint.
         Interrupted: after a signal, with a checkpoint saved.
     """
     start = _find_start(run, resume)
     stored = read_checkpoint(start) if start else None
-    prepared = prepare(recipe, folders, Tokenizer.from_bytes(stored["tokenizer"]) if stored else None)
+    given = read_checkpoint(find_checkpoint(initial)) if initial and not start else None
+    known = stored or given
+    prepared = prepare(recipe, folders, Tokenizer.from_bytes(known["tokenizer"]) if known else None)
     usable = count_usable(prepared.stream, recipe.model.encoder.subsampling.factor)
     model = SpeechModel(prepared.recipe.model) if stored else new_model(prepared)
     for line in describe(prepared, model, usable):
         _LOG.info("%s", line)
+    if initial and given:
+        take_weights(model, given, initial)
     if start and stored:
         _compare(stored, prepared, model, start)
         if int(stored["global_step"]) >= recipe.schedule.max_steps:
@@ -137,16 +149,23 @@ def train(
             return best_checkpoint(run) or start
     first_step = int(stored["global_step"]) if stored else None
     stored = None  # hundreds of megabytes
+    _write_recipe(prepared.recipe, run)
+    speaker = make_speaker(prepared, model)
+    if given:
+        take_bank(speaker, given)
+    training = Training(model, prepared.recipe, prepared.tokenizer, speaker)
+    keeper = _fit(prepared, training, run, (start, first_step), display or Lines())
+    assert keeper.newest is not None
+    return best_checkpoint(run) or keeper.newest
+
+
+def _write_recipe(recipe: Recipe, run: Path) -> None:
     try:
-        (run / "recipe.toml").write_text(to_toml(prepared.recipe), encoding="utf-8")
+        (run / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
     except OSError as error:
         raise CheckpointError(
             f"{run}: cannot write into this folder ({error.strerror}); name another"
         ) from None
-    training = Training(model, prepared.recipe, prepared.tokenizer, make_speaker(prepared, model))
-    keeper = _fit(prepared, training, run, (start, first_step), display or Lines())
-    assert keeper.newest is not None
-    return best_checkpoint(run) or keeper.newest
 
 
 def _find_start(run: Path, resume: bool) -> Path | None:
