@@ -78,9 +78,8 @@ class BatchNorm(nn.Module):
             return self._by(rows, self.mean.clone(), self.variance.clone())
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
-            self.variance.lerp_(
-                variance * (count / (count - 1)), self.momentum
-            )  # unbiased, as torch keeps it
+            unbiased = variance * (count / (count - 1))  # as torch keeps it
+            self.variance.lerp_(unbiased, self.momentum)
         return normalize(rows, self.weight, self.bias, (count, mean, variance), self.epsilon)
 
 
