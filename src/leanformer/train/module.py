@@ -11,6 +11,7 @@ from torch import Tensor
 from leanformer.data.loader import TrainingBatch
 from leanformer.features.augmentation import SpecAugment
 from leanformer.features.fbank import Fbank
+from leanformer.layers.normalization import BatchNorm
 from leanformer.layers.streaming import Context
 from leanformer.model import BLANK_ID, SpeechModel
 from leanformer.text.tokenizer import Tokenizer
@@ -47,6 +48,7 @@ class Training(lightning.LightningModule):
         """The loss of one batch."""
         step, recipe = self.global_step, self.recipe
         torch.manual_seed(step_seed(recipe.seed, step))
+        self._freeze_norms()
         begun = self.speaker is not None and step >= recipe.text.start_step and self.speaker.bank.is_ready()
         alone = begun and step < recipe.text.start_step + recipe.text.alone_steps
         loss: Tensor = torch.zeros(())
@@ -92,6 +94,14 @@ class Training(lightning.LightningModule):
             if self.speaker is not None:
                 self._keep_posteriors(logits.detach(), phones)
         return loss, logs
+
+    def _freeze_norms(self) -> None:
+        """Have BatchNorms use their running statistics once the step has come, in a resumed run too."""
+        freeze = self.recipe.optimizer.freeze_norms_step
+        if freeze is not None and self.global_step >= freeze:
+            for module in self.modules():
+                if isinstance(module, BatchNorm):
+                    module.eval()
 
     def _depth(self, above_phones: bool = False) -> int:
         """How many layers run in this step."""

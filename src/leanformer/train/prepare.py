@@ -74,6 +74,7 @@ def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None
         DataError, TokenizerError: naming what is missing or cannot be used.
     """
     corpora = recipe.corpora
+    _warn_of_shared_norms(recipe)
     text = recipe.text.files
     sentences = Sentences(locate(text, folders, "text to inject")) if text else None
     tokenizer = tokenizer or _make_tokenizer(recipe, folders, sentences)
@@ -96,6 +97,18 @@ def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None
     )
     measured = None if dev is None else make_dataset(dev, cache.open(dev, speeds=(1.0,)), tokenizer)
     return Prepared(recipe, tokenizer, stream, measured, sentences)
+
+
+def _warn_of_shared_norms(recipe: Recipe) -> None:
+    encoder, optimizer = recipe.model.encoder, recipe.optimizer
+    shared = encoder.depth > len(encoder.blocks) and not encoder.norm_per_depth
+    if shared and encoder.norm.startswith("batch") and optimizer.freeze_norms_step is None:
+        _LOG.warning(
+            "layers share BatchNorms, whose running statistics fit none of them: the model will be far worse in use "
+            "than in training; set optimizer.freeze_norms_step to a step well before the end (%d?), or "
+            "model.encoder.norm_per_depth = true",
+            recipe.schedule.max_steps // 2,
+        )
 
 
 def new_model(prepared: Prepared) -> SpeechModel:

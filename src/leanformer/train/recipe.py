@@ -64,6 +64,9 @@ class OptimizerConfig(Frozen):
     clip_norm: NotNegative = 5.0
     average_decay: Share = 0.999
     """Of the exponential moving average of the weights, which is what is evaluated and exported."""
+    freeze_norms_step: NonNegativeInt | None = None
+    """From this step on, BatchNorms normalise by their running statistics, as they do in use, and these stay. Layers
+    that share a BatchNorm need it: each has other statistics, and until then uses its own."""
     muon: MuonConfig | None = None
     """Given, it trains the matrices of the blocks, and AdamW all else."""
 
