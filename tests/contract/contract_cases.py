@@ -77,7 +77,11 @@ class Case:
 
 @cache
 def build(case: Case) -> nn.Module:
-    """The layer with weights large enough for a small mistake to show, in evaluation mode."""
+    """The layer with weights large enough for a small mistake to show, in evaluation mode.
+
+    In float64: a frame that is nearly constant makes a LayerNorm enlarge float32's rounding to what a mistake might
+    look like.
+    """
     torch.manual_seed(0)
     layer = case.make().eval()
     with torch.no_grad():
@@ -88,7 +92,7 @@ def build(case: Case) -> nn.Module:
                 parameter.mul_(2.0)
         if any(isinstance(module, BatchNorm) for module in layer.modules()):
             hear(case, layer)
-    return layer
+    return layer.double()
 
 
 def hear(case: Case, layer: Any) -> None:

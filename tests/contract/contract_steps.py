@@ -19,13 +19,14 @@ Schedule = Sequence[Sequence[int]]
 def signal(case: Case, *lengths: int, seed: int = 1) -> list[Tensor]:
     """Random rows, each (length, dim)."""
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(length, case.dim, generator=generator) for length in lengths]
+    return [torch.randn(length, case.dim, generator=generator).double() for length in lengths]
 
 
 def batch(rows: Sequence[Tensor], size: int = 1, fill: float = 0.0) -> tuple[Tensor, Tensor]:
     """Rows side by side, (B, T, dim) with T >= size, and their lengths (B,)."""
     lengths = torch.tensor([len(row) for row in rows])
-    x = torch.full((len(rows), max(size, int(lengths.max())), rows[0].shape[1]), fill)
+    shape = len(rows), max(size, int(lengths.max())), rows[0].shape[1]
+    x = torch.full(shape, fill, dtype=rows[0].dtype)
     for place, row in zip(x, rows, strict=True):
         place[: len(row)] = row
     return x, lengths
