@@ -37,7 +37,8 @@ class PhoneHead(nn.Module):
 
     H x + W softmax(C x): self-conditioning (Nozaki & Komatsu 2021, eq. 9), with phones from a forced alignment
     in place of an intermediate CTC, and H, which starts from zero, in place of the identity. Phones are shorter
-    than a frame after subsampling by 8, so a frame has `slots` of PHONE_SLOT_FRAMES feature frames, each with a phone of its own. Shapes: (B, T, D) -> (B, T, D).
+    than a frame after subsampling by 8, so a frame has `slots` of PHONE_SLOT_FRAMES feature frames, each with a
+    phone of its own. Shapes: (B, T, D) -> (B, T, D).
     """
 
     def __init__(self, dim: int, slots: int, config: PhoneHeadConfig) -> None:
