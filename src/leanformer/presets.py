@@ -161,7 +161,7 @@ TECHNIQUES = {
         {
             "tiny": (_TINY, Shape(6, 96, 384, 4)),
             "small": (_SMALL, Shape(10, 192, 768, 4)),
-            "paper": (_BASELINE, Shape(12, 256, 1024, 4)),
+            "paper": (_BASELINE, Shape(9, 256, 1024, 4)),
         },
     ),
     "layer-consistency": Technique(
@@ -179,8 +179,8 @@ TECHNIQUES = {
         lean,
         {
             "tiny": (_TINY, _TINY),
-            "small": (_SMALL, Shape(8, 160, 640, 4)),
-            "paper": (_BASELINE, Shape(8, 384, 1024, 6)),
+            "small": (_SMALL, Shape(6, 160, 640, 4)),
+            "paper": (_BASELINE, Shape(6, 320, 960, 4)),
         },
     ),
 }

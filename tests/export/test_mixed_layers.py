@@ -60,7 +60,7 @@ def mixed_graph(mixed: Step) -> onnx.ModelProto:
 
 
 def stream(graph: onnx.ModelProto, step: Step, x: torch.Tensor, forget: bool = False) -> float:
-    """The largest difference between torch and the graph over all steps, in log-probs and in state."""
+    """The largest difference between torch and the graph over all steps: of log-probs, and of state relative to its size."""
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
     theirs = step.initial_state(len(x))
@@ -77,7 +77,9 @@ def stream(graph: onnx.ModelProto, step: Step, x: torch.Tensor, forget: bool = F
         assert our_valid.tolist() == valid.tolist()
         rows = np.arange(our_log_probs.shape[1]) < our_valid[:, None]
         differences = [log_probs.numpy()[rows] - our_log_probs[rows]]
-        differences += [a.numpy() - b for a, b in zip(theirs, ours, strict=True)]
+        differences += [
+            (a.numpy() - b) / max(1.0, float(a.abs().max())) for a, b in zip(theirs, ours, strict=True)
+        ]
         found = max(found, *(float(np.abs(one).max()) for one in differences))
     return found
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from leanformer.errors import ExportError
+from leanformer.export.kernels import use_fast_kernels
 from leanformer.export.packing import StatePacking
 from leanformer.export.weights import transpose_weights
 from leanformer.layers.streaming import Context
@@ -102,6 +103,7 @@ def export_step(step: Step) -> onnx.ModelProto:
         raise ExportError("torch's ONNX exporter gave no graph; this needs torch 2.11 or later")
     model = program.model_proto
     transpose_weights(model)
+    use_fast_kernels(model)
     strip(model)
     return model
 

@@ -35,7 +35,7 @@ def transpose_weights(model: onnx.ModelProto) -> int:
     count = len(graph.node) - len(kept)
     del graph.node[:]
     graph.node.extend(kept)
-    _drop_unused(graph)
+    drop_unused(graph)
     return count
 
 
@@ -44,13 +44,14 @@ def matrices(model: onnx.ModelProto) -> set[str]:
     return {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
 
 
-def _order(node: onnx.NodeProto, axes: int) -> tuple[int, ...]:
-    given = next((tuple(one.ints) for one in node.attribute if one.name == "perm"), None)
-    return given or tuple(reversed(range(axes)))
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Take out the constants that no node reads, in place."""
     used = {name for node in graph.node for name in node.input} | {one.name for one in graph.output}
     tensors = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(tensors)
+
+
+def _order(node: onnx.NodeProto, axes: int) -> tuple[int, ...]:
+    given = next((tuple(one.ints) for one in node.attribute if one.name == "perm"), None)
+    return given or tuple(reversed(range(axes)))
