@@ -60,7 +60,7 @@ def mixed_graph(mixed: Step) -> onnx.ModelProto:
 
 
 def stream(graph: onnx.ModelProto, step: Step, x: torch.Tensor, forget: bool = False) -> float:
-    """The largest difference between torch and the graph over all steps: of log-probs, and of state relative to its size."""
+    """The largest difference between torch and the graph over all steps; of state, relative to its size."""
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
     theirs = step.initial_state(len(x))
