@@ -8,6 +8,7 @@
     ├── CheckpointError             a checkpoint is missing, truncated or of another model
     ├── BundleError                 an exported bundle is incomplete, altered or of an unknown version
     ├── CompressError               a model cannot be changed as a compress pass would
+    ├── DesignError                 no model fits a budget
     ├── ExportError                 an export did not come out as it must
     └── MissingExtraError           an optional dependency is not installed
 
@@ -46,6 +47,10 @@ class BundleError(LeanformerError):
 
 class CompressError(LeanformerError):
     """A model cannot be changed as a compress pass would."""
+
+
+class DesignError(LeanformerError):
+    """No model that is known to the search fits a budget."""
 
 
 class ExportError(LeanformerError):

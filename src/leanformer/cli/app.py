@@ -48,6 +48,7 @@ VERBS = (
     Verb("export", "Turn a checkpoint into a bundle that runs without torch.", "export"),
     Verb("presets", "List the ready-made models with their size and cost.", "export"),
     Verb("profile", "Say what a model costs: size, state, energy, latency.", "export"),
+    Verb("design", "Find a model for a budget, by what it costs.", "export"),
 )
 
 

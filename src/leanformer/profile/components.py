@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from leanformer.encoder.block import Sublayer
 from leanformer.encoder.subsampling import Subsampling
 from leanformer.layers.attention import SoftmaxAttention
 from leanformer.layers.convolution import Convolution
@@ -53,6 +54,6 @@ def _visit(module: nn.Module, inherited: str, found: dict[nn.Module, str]) -> No
 
 
 def _kind(module: nn.Module) -> str | None:
-    if isinstance(module, Folded):
+    if isinstance(module, Folded | Sublayer):  # whose own sums and reshapings belong to what they wrap
         return _kind(module.inner)
     return next((name for name, classes in _KINDS if isinstance(module, classes)), None)

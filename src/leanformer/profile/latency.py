@@ -28,6 +28,11 @@ class Latency:
         """What 19 of 20 chunks stay below."""
         return float(np.percentile(self.turns, 95))
 
+    @property
+    def undisturbed(self) -> float:
+        """The 10th percentile: what a chunk takes while nothing else runs, even if something often does."""
+        return float(np.percentile(self.turns, 10))
+
     def to_dict(self) -> dict[str, float]:
         """For JSON."""
         return {"p50": round(self.p50, 4), "p95": round(self.p95, 4)}

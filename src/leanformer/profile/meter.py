@@ -38,6 +38,8 @@ class Work:
     linear_macs: int = 0
     other_macs: int = 0
     activation_bytes: int = 0
+    operations: int = 0
+    """Operations that computed something from activations: what a runtime pays for one by one."""
 
     @property
     def macs(self) -> int:
@@ -102,6 +104,8 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does n
 
     def _note(self, packet: Any, args: Any, kwargs: Any, given: list[Tensor], made: list[Tensor]) -> None:
         work = self.reading.work[self._stack[-1]]
+        if made and not all(id(one) in self._constant for one in given) and not _is_view(made[0], given):
+            work.operations += 1
         if packet in flop_registry:
             macs = int(flop_registry[packet](*args, **kwargs, out_val=made[0])) // 2
             matrices = [one for one in given if one.dim() == 2 and self._made_of(one)]
@@ -126,6 +130,10 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does n
 
     def _leaving(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._stack.pop()
+
+
+def _is_view(tensor: Tensor, given: list[Tensor]) -> bool:
+    return any(tensor.untyped_storage().data_ptr() == one.untyped_storage().data_ptr() for one in given)
 
 
 def _flat(values: Any) -> list[Any]:

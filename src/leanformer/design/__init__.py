@@ -1,0 +1,1 @@
+"""Finding a model for a budget, by the cost meter alone."""
