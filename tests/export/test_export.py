@@ -57,6 +57,7 @@ def test_settings_are_taken(trained: Trained, tmp_path: Path, without_tracing: N
         keep_fp32=False,
         licence="CC-BY-4.0",
         licence_notes="Thanks to all readers.\n",
+        notes="## Trained on\n\nWhispers.\n",
     )
     made = export(trained, tmp_path / "bundle", settings, tell=said.append)
     opened = Bundle.open(tmp_path / "bundle")
@@ -67,7 +68,10 @@ def test_settings_are_taken(trained: Trained, tmp_path: Path, without_tracing: N
     assert (tmp_path / "bundle" / "LICENCE.md").read_text() == "Thanks to all readers.\n"
     assert Session(opened).precision == "int8"
     assert made.sizes == {"int8": (tmp_path / "bundle" / "model.int8.onnx").stat().st_size}
-    assert "Not measured yet" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert "Not measured yet" in card
+    assert "## Trained on\n\nWhispers.\n\n## Checked at export" in card
+    assert "What it cannot do" not in card
     assert len(said) == 3
 
 

@@ -50,6 +50,9 @@ class Options:
     licence_notes: Path | None = None
     "A text or Markdown file that becomes LICENCE.md, such as the attributions that the data ask for."
 
+    notes: Path | None = None
+    "A Markdown file that goes into the model card: sections on what it was trained on and cannot do."
+
     metrics: Path | None = None
     "A file of `leanformer evaluate --json`, for the manifest and the model card."
 
@@ -70,7 +73,9 @@ def export(checkpoint: Path, *, options: Options) -> int:
         checkpoint: A file of `leanformer train`, or its folder, for the checkpoint that did best on dev.
     """
     metrics = _read_metrics(options.metrics)
-    notes = "" if options.licence_notes is None else _read(options.licence_notes)
+    licence_notes, notes = (
+        "" if path is None else _read(path) for path in (options.licence_notes, options.notes)
+    )
     speech = _recordings(options.data)
     # Here, not above, for a quick --help. The exporter's own needs first, as torch takes seconds to load.
     from leanformer.export.bundle import check_target
@@ -87,7 +92,8 @@ def export(checkpoint: Path, *, options: Options) -> int:
         left_context=options.left_context,
         keep_fp32=not options.no_fp32,
         licence=options.licence or NO_LICENCE,
-        licence_notes=notes,
+        licence_notes=licence_notes,
+        notes=notes,
         metrics=metrics,
         force=options.force,
     )

@@ -14,20 +14,20 @@ def model_card(
     sizes: Mapping[str, int],
     checks: Sequence[Check],
     metrics: Mapping[str, Any],
+    notes: str = "",
 ) -> str:
-    """Markdown for people. `sizes` are bytes by graph; `metrics` as `leanformer evaluate --json` writes them."""
+    """Markdown for people.
+
+    `sizes` are bytes by graph; `metrics` as `leanformer evaluate --json` writes them; `notes` are sections on what
+    it was trained on and what it cannot do, in place of those that the recipe can tell.
+    """
     sections = [
         f"# {model.name}",
         "A streaming speech recogniser made with Leanformer: 16 kHz speech in, text out, on a CPU.",
         "\n".join(_facts(trained, model, sizes)),
         "## Word error rate",
         "\n".join(_scores(metrics)),
-        "## Trained on",
-        "\n".join(_training(trained)),
-        "## What it cannot do",
-        "Recognise other languages than it was trained on, tell speakers apart, or write punctuation, capitals "
-        "and digits. Expect more errors than above with noise, distant microphones and accents that the training "
-        "data lack.",
+        notes.strip() or "\n\n".join(_notes(trained)),
         "## Checked at export",
         "\n".join(_checks(checks)),
         "## Licence",
@@ -56,7 +56,7 @@ def _facts(trained: Trained, model: Model, sizes: Mapping[str, int]) -> Iterator
     yield "|---|---|"
     yield f"| parameters | {parameters / 1e6:.2f} million |"
     yield f"| encoder | {encoder.depth} layers of {encoder.model_dim}, one frame for {frame_ms} ms |"
-    yield f"| output | CTC over {model.vocabulary_size} word-pieces |"
+    yield f"| output | CTC over {model.vocabulary_size} {_UNITS[trained.recipe.tokenizer.kind]}, the blank among them |"
     yield f"| chunk | {model.chunk_ms} ms by default, {frame_ms} to {model.max_chunk_ms} ms in steps of {frame_ms} |"
     yield f"| left context | {model.left_context_frames} frames, {model.left_context_frames * frame_ms / 1000:g} s |"
     yield f"| graphs | {graphs} |"
@@ -89,7 +89,19 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
 
 
+_UNITS = {"unigram": "word-pieces", "bpe": "word-pieces", "char": "letters"}
 _SETUP = {"split": "split", "precision": "precision", "chunk_ms": "chunk in ms"}
+
+
+def _notes(trained: Trained) -> Iterator[str]:
+    yield "## Trained on"
+    yield "\n".join(_training(trained))
+    yield "## What it cannot do"
+    yield (
+        "Recognise other languages than it was trained on, tell speakers apart, or write punctuation, capitals "
+        "and digits. Expect more errors than above with noise, distant microphones and accents that the training "
+        "data lack."
+    )
 
 
 def _training(trained: Trained) -> Iterator[str]:

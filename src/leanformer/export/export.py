@@ -58,6 +58,8 @@ class Settings:
     licence: str = NO_LICENCE
     licence_notes: str = ""
     """The text of LICENCE.md; empty for a short one made from `licence`."""
+    notes: str = ""
+    """Sections of the model card, in Markdown: what it was trained on, and what it cannot do."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What `leanformer evaluate --json` wrote."""
     force: bool = False
@@ -116,7 +118,7 @@ def export(
         if not settings.keep_fp32:
             (folder / graph_file(FP32)).unlink()
         sizes = {kind: path.stat().st_size for kind in graphs if (path := folder / graph_file(kind)).exists()}
-        card = model_card(fused, model, sizes, checks, settings.metrics)
+        card = model_card(fused, model, sizes, checks, settings.metrics, settings.notes)
         (folder / CARD).write_text(card, encoding="utf-8")
         write_manifest(folder, model, step.packing, _metrics(settings.metrics, checks))
         Bundle.open(folder)
