@@ -73,7 +73,7 @@ def test_kinds_of_nodes() -> None:
 def test_a_product_with_a_sigmoid_is_an_activation(gated: bool) -> None:
     nodes = [
         helper.make_node("Sigmoid", ["features"], ["gate"], "sigmoid"),
-        helper.make_node("Mul", ["features", "gate" if gated else "features"], ["log_probs"], "product"),
+        helper.make_node("Mul", ["state", "gate" if gated else "state"], ["log_probs"], "product"),
         helper.make_node("Identity", ["state"], ["next_state"], "kept"),
         helper.make_node("Identity", ["lengths"], ["next_lengths"], "same"),
     ]
