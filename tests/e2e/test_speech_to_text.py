@@ -17,7 +17,7 @@ from leanformer import Recognizer
 DATA = Path(__file__).parents[1] / "data"
 SAMPLE = Path(leanformer.__file__).parent / "models" / "sample.opus"
 # What the model reaches on these five clips, with some room; the transcripts in another order give above 0.7.
-WORST_CER = 0.55
+WORST_CER = 0.45
 
 
 @pytest.fixture(scope="module")
