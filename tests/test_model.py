@@ -126,7 +126,8 @@ def test_text_enters_where_the_posteriors_do(x: Tensor) -> None:
 def test_sound_is_hidden_in_training_only(x: Tensor) -> None:
     shown, hidden = make(2), make(2, hide_audio=0.999)
     for model in (shown, hidden):
-        assert model.phone_head is not None and model.phone_head.hear is not None
+        assert model.phone_head is not None
+        assert model.phone_head.hear is not None
         assert not model.phone_head.hear.weight.any(), "it begins from nothing"
         torch.nn.init.eye_(model.phone_head.hear.weight)
     expected = shown.train_outputs(x, LENGTHS, CONTEXT).log_probs
