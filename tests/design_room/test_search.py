@@ -36,6 +36,7 @@ def test_pareto_leaves_out_what_is_beaten() -> None:
     assert pareto([SMALL, BEATEN, LARGE, MEDIUM]) == [LARGE, MEDIUM, SMALL]
     frugal = costed(15, 2, 6, 1.5)  # slower than MEDIUM, but needs less energy
     assert pareto([SMALL, frugal, LARGE, MEDIUM]) == [LARGE, MEDIUM, frugal, SMALL]
+    assert pareto([SMALL, frugal, LARGE, MEDIUM], ["mb", "ms"]) == [LARGE, MEDIUM, SMALL]
 
 
 def test_budgets() -> None:

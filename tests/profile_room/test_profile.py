@@ -125,7 +125,9 @@ def test_tables(capsys: pytest.CaptureFixture[str], recipe: Path) -> None:
 def test_plot(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     target = tmp_path / "it.svg"
-    assert main(["profile", str(recipe), "--chunk-ms", "320", "--rounds", "2", "--plot", str(target)]) == 0
+    arguments = ["profile", str(recipe), "--against", str(recipe), "--chunk-ms", "320", "--rounds", "2"]
+    assert main([*arguments, "--plot", str(target)]) == 0
+    assert "faster, turn by turn: fp32 " in capsys.readouterr().out
     assert target.read_text().lstrip().startswith("<?xml")
     assert main(["profile", str(recipe), "--rounds", "0", "--plot", str(tmp_path / "it.qqq")]) == 1
     assert "it.qqq: cannot write the picture" in capsys.readouterr().err

@@ -28,7 +28,7 @@ PRECISE_ENOUGH = 0.9
 
 @dataclass(frozen=True)
 class Found:
-    """The Pareto set within the budget, the chosen design, and what was measured of it."""
+    """The Pareto set within the budget, by the costs that it limits; the chosen design, and what was measured of it."""
 
     costed: list[Costed]
     front: list[Costed]
@@ -65,7 +65,7 @@ def search(
     best: Found | None = None
     measured: set[Design] = set()
     for _ in range(ATTEMPTS):
-        front = pareto(within(costed, budget))
+        front = pareto(within(costed, budget), budget.limits())
         chosen = front[0]
         if chosen.design in measured:
             break

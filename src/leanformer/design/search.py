@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from leanformer.design.cost import CostTable, capacity
@@ -93,11 +93,11 @@ def within(costed: Sequence[Costed], budget: Budget) -> list[Costed]:
     return found
 
 
-def pareto(costed: Iterable[Costed]) -> list[Costed]:
-    """Those that no other beats: none has more capacity at no more size, time and energy. Largest capacity first."""
+def pareto(costed: Iterable[Costed], costs: Collection[str] = ("mb", "ms", "mj")) -> list[Costed]:
+    """Those that no other beats: none has as much capacity at no more of any of the `costs`. Largest capacity first."""
     front: list[Costed] = []
     for one in sorted(costed, key=lambda one: (-one.capacity, one.ms, one.mb, one.mj)):
-        if not any(other.mb <= one.mb and other.ms <= one.ms and other.mj <= one.mj for other in front):
+        if not any(all(getattr(other, name) <= getattr(one, name) for name in costs) for other in front):
             front.append(one)
     return front
 

@@ -34,10 +34,18 @@ def _figures(profiles: Sequence[Profile]) -> Table:
         if len(values) == 2:
             cells.append(f"{values[1] / values[0]:.2f}x" if values[0] else "-")
         table.add_row(title, *cells)
-    if len(profiles) == 2 and (ratios := latency_ratios(profiles[1], profiles[0])):
-        told = ", ".join(f"{kind} {value:.2f}x" for kind, value in ratios.items())
-        table.caption = f"turn by turn, {profiles[0].name} is faster by: {told}"
+    if len(profiles) == 2:
+        table.caption = _faster(*profiles)
     return table
+
+
+def _faster(first: Profile, second: Profile) -> str | None:
+    """Which of two is faster, by precision, from the ratios of turns; None if they were not timed."""
+    told = [
+        f"{kind} {max(value, 1 / value):.2f}x ({first.name if value > 1 else second.name})"
+        for kind, value in latency_ratios(second, first).items()
+    ]
+    return f"faster, turn by turn: {', '.join(told)}" if told else None
 
 
 def _rows(profiles: Sequence[Profile]) -> Iterator[tuple[str, list[float], int]]:
