@@ -104,7 +104,7 @@ class TorchAttention(SoftmaxAttention):
     ) -> tuple[Tensor, Tensor, AttentionState]:
         """As in the layer."""
         size, left = x.shape[1], state.keys.shape[1]
-        query, key, value = self.query_key_value(x).chunk(3, dim=-1)
+        query, key, value = self.query_key_value(x, lengths).chunk(3, dim=-1)
         keys = torch.cat([state.keys.to(key.dtype), key], dim=1)
         values = torch.cat([state.values.to(value.dtype), value], dim=1)
         cos, sin = rotary_angles(left + size, self.head_dim, x.device)
@@ -121,7 +121,7 @@ class TorchAttention(SoftmaxAttention):
             values=last_frames(values, lengths, left),
             filled=(state.filled + lengths).clamp(max=left),
         )
-        return self.project(y.nan_to_num().transpose(1, 2).flatten(2)), lengths, following
+        return self.project(y.nan_to_num().transpose(1, 2).flatten(2), lengths), lengths, following
 
 
 class Runner:
