@@ -78,7 +78,10 @@ def checkpoint(recipe: Recipe, tokenizer: Tokenizer, tmp_path_factory: pytest.Te
         model.feature_mean.fill_(12.0)
         model.feature_std.fill_(4.0)
         for parameter in model.parameters():
-            parameter.mul_(2.0 if parameter.dim() > 1 else 1.0)
+            # As in a trained model, no bias is zero, and no two norms are alike.
+            parameter.copy_(
+                2.0 * parameter if parameter.dim() > 1 else parameter + 0.01 * torch.randn_like(parameter)
+            )
     content = {
         "recipe": recipe.model_dump(mode="json"),
         "tokenizer": tokenizer.to_bytes(),

@@ -57,7 +57,7 @@ def test_another_kind_of_attention_begins_with_the_same_projections(
 
 def test_a_model_of_other_sizes_is_refused(first_run: Path, tmp_path: Path) -> None:
     other = changed(model_dim=24, subsampling={"factor": 4, "channels": 6})
-    with pytest.raises(ConfigError, match="no weight of this checkpoint fits"):
+    with pytest.raises(ConfigError, match="no weight of this model fits"):
         train(other, [DATA], tmp_path / "run", initial=first_run)
 
 

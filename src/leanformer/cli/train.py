@@ -35,7 +35,8 @@ def train(
         data: Corpora, or folders of corpora. Default: $LEANFORMER_DATA, else ../shared/data.
         changes: KEY=VALUE pairs that replace values of the recipe, as in optimizer.peak_rate=1e-3.
         output: The folder for checkpoints and logs. Default: runs/NAME, with the recipe's name.
-        initial: A checkpoint, or a run's folder, to begin with: its tokenizer, and its weights as far as they fit.
+        initial: A checkpoint, a run's folder or a bundle (also "default") to begin with: its tokenizer, and its
+            weights as far as they fit.
         resume: Go on from the newest checkpoint in that folder. What changed in the recipe is shown.
     """
     # A thread of torch's that waits shall sleep, not spin: on the same cores the next batches are made. Torch reads

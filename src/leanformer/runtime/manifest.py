@@ -33,7 +33,8 @@ class Manifest:
     """What a runtime must know of a model.
 
     `graphs` names the ONNX file of each precision, `parts` the sha256 of every file. A step takes chunks of
-    at most `max_chunk_ms`; `default_chunk_ms` is what the model was chosen for.
+    at most `max_chunk_ms`; `default_chunk_ms` is what the model was chosen for. Attention sees `left_context_frames`
+    encoder frames back.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Manifest:
     subsampling_factor: int
     default_chunk_ms: int
     max_chunk_ms: int
+    left_context_frames: int
     graphs: Mapping[str, str]
     state: tuple[StateTensor, ...]
     parts: Mapping[str, str]
@@ -96,6 +98,7 @@ def _manifest(values: Mapping[str, Any], path: Path) -> Manifest:
         subsampling_factor=field("subsampling_factor", int),
         default_chunk_ms=field("default_chunk_ms", int),
         max_chunk_ms=field("max_chunk_ms", int),
+        left_context_frames=field("left_context_frames", int),
         graphs={
             precision: _file_name(_value(graph, "file", str, path), path)
             for precision, graph in field("graphs", dict).items()

@@ -1,11 +1,26 @@
 """Starting a run from the weights of another: fine-tuning, or going on after a pass such as `swap_attention`."""
 
 import logging
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leanformer.errors import ConfigError
+import onnx
+from torch import Tensor
+
+from leanformer.config_toml import from_dict
+from leanformer.errors import ConfigError, ExportError
+from leanformer.export.bundle import CONFIG, FP32, INT8
+from leanformer.export.recover import recover_weights
+from leanformer.layers.streaming import Context
 from leanformer.model import SpeechModel
+from leanformer.runtime.bundle import DEFAULT, Bundle
+from leanformer.runtime.manifest import FILE_NAME
+from leanformer.text.tokenizer import Tokenizer
+from leanformer.train.checkpoint import find_checkpoint, read_checkpoint
+from leanformer.train.recipe import Recipe
 from leanformer.train.text_injection import TextSpeaker
 
 _LOG = logging.getLogger(__name__)
@@ -13,28 +28,71 @@ _PREFIX = "model."
 _SHOWN = 5
 
 
-def take_weights(model: SpeechModel, stored: dict[str, Any], source: Path) -> None:
-    """Give `model` every tensor of a checkpoint that has the same name and shape in it; the others stay fresh.
+@dataclass(frozen=True)
+class Initial:
+    """What a run may begin with: the averages of a checkpoint's weights, as in evaluation, or those of a bundle."""
 
-    Weights are the averages, as in evaluation. What one of the two lacks is told on the log.
+    source: str
+    weights: Mapping[str, Tensor]
+    tokenizer: Tokenizer
+    bank: Mapping[str, Any] | None
+    """The posteriors that a `TextSpeaker` had gathered, if any."""
+
+
+def read_initial(path: Path) -> Initial:
+    """Read a checkpoint, the best one (on dev) of a run's folder, or a bundle; "default" is the one that ships.
 
     Raises:
-        ConfigError: nothing fits, so `source` is a model of another kind.
+        CheckpointError, BundleError: it is none of these, or damaged.
+        ConfigError: the bundle was exported by a version with which this one has too little in common.
     """
-    found = {
+    if str(path) == DEFAULT or (path / FILE_NAME).is_file():
+        return _from_bundle(Bundle.open(str(path)))
+    path = find_checkpoint(path)
+    stored = read_checkpoint(path)
+    weights = {
         name.removeprefix(_PREFIX): value
         for name, value in stored["state_dict"].items()
         if name.startswith(_PREFIX)
     }
-    own = model.state_dict()
+    return Initial(
+        str(path), weights, Tokenizer.from_bytes(stored["tokenizer"]), stored.get("posterior_bank")
+    )
+
+
+def _from_bundle(bundle: Bundle) -> Initial:
+    """Weights of the float32 graph if the bundle has it; int8 ones have lost little that training will not mend."""
+    manifest = bundle.manifest
+    precision = FP32 if FP32 in manifest.graphs else INT8
+    text = (bundle.folder / CONFIG).read_text(encoding="utf-8")
+    recipe = from_dict(Recipe, tomllib.loads(text), str(bundle.folder / CONFIG))
+    context = Context(round(manifest.max_chunk_ms / manifest.step_ms), manifest.left_context_frames)
+    _LOG.info("%s: reading the weights out of the %s graph", bundle.folder, precision)
+    try:
+        weights = recover_weights(onnx.load(bundle.graph_path(precision)), recipe.model, context)
+    except ExportError as error:
+        raise ConfigError(f"{bundle.folder}: {error}") from None
+    tokenizer = Tokenizer.from_bytes(bundle.tokenizer_path.read_bytes())
+    return Initial(str(bundle.folder), weights, tokenizer, None)
+
+
+def take_weights(model: SpeechModel, initial: Initial) -> None:
+    """Give `model` every weight that has the same name and shape in both; the others stay fresh.
+
+    What one of the two lacks is told on the log.
+
+    Raises:
+        ConfigError: nothing fits, so `initial` is a model of another kind.
+    """
+    own, found = model.state_dict(), initial.weights
     fitting = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     if not any(name.startswith("encoder.blocks.") and value.dim() > 1 for name, value in fitting.items()):
         raise ConfigError(
-            f"{source}: no weight of this checkpoint fits the recipe's encoder; give one that was trained with "
+            f"{initial.source}: no weight of this model fits the recipe's encoder; give one that was trained with "
             "blocks of the same sizes, or change the recipe"
         )
     model.load_state_dict({**own, **fitting})
-    _LOG.info("%s: %d of %d tensors taken over", source, len(fitting), len(own))
+    _LOG.info("%s: %d of %d tensors taken over", initial.source, len(fitting), len(own))
     fresh, unused = [n for n in own if n not in fitting], [n for n in found if n not in fitting]
     for names, fate in ((fresh, "begin afresh"), (unused, "are not used")):
         if names:
@@ -42,7 +100,7 @@ def take_weights(model: SpeechModel, stored: dict[str, Any], source: Path) -> No
             _LOG.info("  %s%s %s", ", ".join(names[:_SHOWN]), more, fate)
 
 
-def take_bank(speaker: TextSpeaker | None, stored: dict[str, Any]) -> None:
-    """Give the speaker the posteriors that the checkpoint's model had gathered, if both have any."""
-    if speaker is not None and "posterior_bank" in stored:
-        speaker.bank.load_state_dict(stored["posterior_bank"])
+def take_bank(speaker: TextSpeaker | None, initial: Initial) -> None:
+    """Give the speaker the posteriors that the other model had gathered, if both have any."""
+    if speaker is not None and initial.bank is not None:
+        speaker.bank.load_state_dict(dict(initial.bank))

@@ -23,7 +23,6 @@ from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.averaging import Averaging
 from leanformer.train.checkpoint import (
     best_checkpoint,
-    find_checkpoint,
     latest_checkpoint,
     list_checkpoints,
     read_checkpoint,
@@ -31,7 +30,7 @@ from leanformer.train.checkpoint import (
     write_checkpoint,
 )
 from leanformer.train.curves import Curves
-from leanformer.train.initial import take_bank, take_weights
+from leanformer.train.initial import read_initial, take_bank, take_weights
 from leanformer.train.keeping import Keeper
 from leanformer.train.module import Training
 from leanformer.train.overrides import differences
@@ -123,25 +122,26 @@ def train(
         run: where checkpoints, TensorBoard logs and the recipe go.
         resume: go on from the newest whole checkpoint in `run`.
         display: where figures are shown; by default lines in the log.
-        initial: a checkpoint, or the folder of a run, to take tokenizer and weights from as far as they fit.
+        initial: a checkpoint, the folder of a run, or a bundle, to take tokenizer and weights from as far as they fit.
 
     Raises:
         CheckpointError: `run` holds checkpoints and `resume` is off, or none that can be used and it is on;
             `initial` is no checkpoint; or one cannot be written.
+        BundleError: `initial` is a damaged bundle.
         ConfigError: the recipe no longer fits the checkpoint.
         Interrupted: after a signal, with a checkpoint saved.
     """
     start = _find_start(run, resume)
     stored = read_checkpoint(start) if start else None
-    given = read_checkpoint(find_checkpoint(initial)) if initial and not start else None
-    known = stored or given
-    prepared = prepare(recipe, folders, Tokenizer.from_bytes(known["tokenizer"]) if known else None)
+    given = read_initial(initial) if initial and not start else None
+    known = Tokenizer.from_bytes(stored["tokenizer"]) if stored else given.tokenizer if given else None
+    prepared = prepare(recipe, folders, known)
     usable = count_usable(prepared.stream, recipe.model.encoder.subsampling.factor)
     model = SpeechModel(prepared.recipe.model) if stored else new_model(prepared)
     for line in describe(prepared, model, usable):
         _LOG.info("%s", line)
-    if initial and given:
-        take_weights(model, given, initial)
+    if given:
+        take_weights(model, given)
     if start and stored:
         _compare(stored, prepared, model, start)
         if int(stored["global_step"]) >= recipe.schedule.max_steps:
