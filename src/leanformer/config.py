@@ -196,11 +196,27 @@ class PhoneHeadConfig(Frozen):
     anything else, in use neither: a bottleneck, through which what text taught applies to speech at once."""
 
 
+class SecondPassConfig(Frozen):
+    """More layers on the encoder's output, which see some of its future (cascaded encoders, arXiv 2010.14606).
+
+    Frames are grouped into chunks; a frame sees its chunk, `lookahead` frames after that and `left_context` before,
+    all counted in encoder frames. Width, norms, activation and dropout are the encoder's: one output serves both.
+    """
+
+    blocks: tuple[BlockConfig, ...] = (BlockConfig(),) * 4
+    layer_map: tuple[int, ...] = ()
+    """As in the encoder."""
+    chunk_size: PositiveInt = 16
+    lookahead: NonNegativeInt = 8
+    left_context: PositiveInt = 64
+
+
 class ModelConfig(Frozen):
-    """A recogniser: encoder, CTC output, and optionally a phone head."""
+    """A recogniser: encoder, CTC output, and optionally a phone head and a second pass."""
 
     vocabulary_size: PositiveInt = 128
     encoder: EncoderConfig = EncoderConfig()
+    second: SecondPassConfig | None = None
     exit_heads: Literal["shared", "own"] = "shared"
     """Whether all `encoder.exits` use one CTC output layer or each has its own."""
     phone_head: PhoneHeadConfig | None = None
@@ -217,7 +233,16 @@ class ModelConfig(Frozen):
                 f"phone_head.depth {head.depth} is the last layer, so its posteriors would reach no other; "
                 "lower it, or set phone_head.condition = false"
             )
+        if self.second is not None:
+            self.second_layers  # noqa: B018 - raises ValueError if its blocks do not fit the encoder's width
         return self
+
+    @property
+    def second_layers(self) -> EncoderConfig:
+        """The layers of the second pass as those of an encoder; there must be a second pass."""
+        assert self.second is not None
+        own = {"blocks": self.second.blocks, "layer_map": self.second.layer_map, "exits": ()}
+        return EncoderConfig.model_validate({**dict(self.encoder), **own, "final_projection": None})
 
     @property
     def output_depths(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanformer.config import ModelConfig, PhoneHeadConfig
+from leanformer.encoder.cascade import Cascade, SecondPass
 from leanformer.encoder.encoder import Encoder, EncoderState
 from leanformer.errors import ConfigError
 from leanformer.layers.streaming import Context
@@ -30,6 +31,8 @@ class Outputs:
     """None without a phone head."""
     exits: Mapping[int, Tensor] = field(default_factory=dict)
     """`log_probs` at the exits below, by depth, if they were asked for."""
+    second: Tensor | None = None
+    """`log_probs` of the second pass, if there is one."""
 
 
 class PhoneHead(nn.Module):
@@ -101,6 +104,7 @@ class SpeechModel(nn.Module):
             self.phone_head = PhoneHead(config.encoder.model_dim, slots, config.phone_head)
             taps[config.phone_head.depth] = self.phone_head
         self.encoder = Encoder(config.encoder, NUM_BINS, taps)
+        self.second = None if config.second is None else SecondPass(config.second, config.second_layers)
         self.output = nn.Linear(config.encoder.model_dim, config.vocabulary_size)
         own = config.encoder.exits[:-1] if config.exit_heads == "own" else ()
         self.exit_outputs = nn.ModuleDict(
@@ -112,9 +116,20 @@ class SpeechModel(nn.Module):
         return self.encoder.initial_state(batch_size, context)
 
     def forward(self, x: Tensor, lengths: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
-        """Raw log-mel features -> log-probabilities, lengths, state."""
-        y, lengths, state = self.encoder(self.normalize(x), lengths, state)
+        """Raw log-mel features -> log-probabilities of the first pass, lengths, state."""
+        y, lengths, state = self.encode(x, lengths, state)
         return self.log_probs(y), lengths, state
+
+    def encode(self, x: Tensor, lengths: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
+        """Raw log-mel features -> encoder output (B, T', D), lengths, state; the second pass reads it."""
+        encoded: tuple[Tensor, Tensor, EncoderState] = self.encoder(self.normalize(x), lengths, state)
+        return encoded
+
+    def cascade(self) -> Cascade:
+        """Both passes on normalised features; raises ConfigError if there is but one."""
+        if self.second is None:
+            raise ConfigError("this model has no second pass; train one with a [model.second] in the recipe")
+        return Cascade(self.encoder, self.second)
 
     def normalize(self, features: Tensor) -> Tensor:
         """Global mean and variance normalisation of (B, T, 80)."""
@@ -169,12 +184,21 @@ class SpeechModel(nn.Module):
             phone_logits = self.phone_head.logits(found[self.config.phone_head.depth]).float()
         last = len(state.layers)
         exits = [exit for exit in self.config.encoder.exits if exit < last] if with_exits else []
+        encoded = self.encoder.final(found[last], lengths, last)
         return Outputs(
-            self._exit(found, lengths, last),
+            self.log_probs(encoded, last),
             lengths,
             phone_logits,
             {exit: self._exit(found, lengths, exit) for exit in exits},
+            self._second(encoded, lengths, context),
         )
+
+    def _second(self, encoded: Tensor, lengths: Tensor, context: Context) -> Tensor | None:
+        """Log-probabilities of the second pass: in full context where the first is, else in its own."""
+        if self.second is None:
+            return None
+        full = context.chunk_size >= encoded.shape[1]
+        return self.log_probs(self.second.whole(encoded, lengths, context if full else self.second.context))
 
     def phone_outputs(self, normalized: Tensor, lengths: Tensor, context: Context) -> Tensor:
         """Phone logits (B, T', slots, P) alone: the layers above the head are not run."""
@@ -198,4 +222,7 @@ class SpeechModel(nn.Module):
         start, last = self.config.phone_head.depth, depth or self.config.encoder.depth
         states = self.initial_state(posteriors.shape[0], context).layers[start:last]
         found, _ = self.encoder.run_layers(self.phone_head.tell(posteriors), lengths, states, start=start)
-        return Outputs(self._exit(found, lengths, last), lengths, None)
+        encoded = self.encoder.final(found[last], lengths, last)
+        return Outputs(
+            self.log_probs(encoded, last), lengths, None, second=self._second(encoded, lengths, context)
+        )

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from leanformer.config import (
     BlockConfig,
@@ -16,10 +16,12 @@ from leanformer.config import (
     NormName,
     PerformerAttentionConfig,
     PhoneHeadConfig,
+    SecondPassConfig,
     SublayerName,
     SubsamplingConfig,
 )
 from leanformer.encoder.block import Block, Sublayer
+from leanformer.encoder.cascade import Cascade, CascadeState, SecondPass
 from leanformer.encoder.encoder import Encoder
 from leanformer.encoder.subsampling import Subsampling
 from leanformer.layers.attention import SoftmaxAttention
@@ -200,7 +202,61 @@ def speech_model(name: str, config: EncoderConfig, phone_head: PhoneHeadConfig |
     )
 
 
+class LastPass(Cascade):
+    """A cascade of which only the second pass is looked at."""
+
+    def forward(self, x: Tensor, lengths: Tensor, state: CascadeState) -> tuple[Tensor, Tensor, CascadeState]:  # type: ignore[override]
+        passes, state = super().forward(x, lengths, state)
+        return passes.second, passes.second_lengths, state
+
+
+def second_pass(name: str, *blocks: BlockConfig, lookahead: int, chunk_size: int = 4, **changes: Any) -> Case:
+    def make() -> SecondPass:
+        return make_second_pass(blocks, chunk_size, lookahead, **changes)
+
+    return Case(
+        f"second pass {name}",
+        make,
+        group=chunk_size,
+        context=Context(chunk_size, 8),
+        lookahead=lookahead,
+    )
+
+
+def make_second_pass(
+    blocks: tuple[BlockConfig, ...], chunk_size: int, lookahead: int, **changes: Any
+) -> SecondPass:
+    config = SecondPassConfig(blocks=blocks, chunk_size=chunk_size, lookahead=lookahead, left_context=8)
+    first = EncoderConfig.model_validate({**dict(encoder_config(BLOCK)), **changes})
+    layer = SecondPass(config, ModelConfig(encoder=first, second=config).second_layers)
+    if layer.future.weights is not None:
+        nn.init.normal_(layer.future.weights)
+    return layer
+
+
+def cascade(factor: Literal[4, 8], chunk_size: int, lookahead: int) -> Case:
+    return Case(
+        f"cascade by {factor}, chunks of {chunk_size}, lookahead {lookahead}",
+        lambda: LastPass(
+            Encoder(encoder_config(LOCAL, factor=factor), BINS),
+            make_second_pass((BLOCK,), chunk_size, lookahead),
+        ),
+        dim=BINS,
+        context=Context(1, 8),  # the first pass's, which here has no attention; the second has its own
+        stride=factor,
+        group=chunk_size,
+        lookahead=lookahead * factor,
+        cleans=True,
+    )
+
+
 CASES = (
+    second_pass("plain", BLOCK, BLOCK, lookahead=3),
+    second_pass("without lookahead", BLOCK, lookahead=0),
+    second_pass("with more lookahead than a chunk", BLOCK, lookahead=5, chunk_size=2),
+    second_pass("with BatchNorm", BLOCK, LOCAL, lookahead=2, norm="batch", conv_gate="none"),
+    cascade(4, chunk_size=4, lookahead=3),
+    cascade(8, chunk_size=3, lookahead=4),
     Case("feed-forward", lambda: FeedForward(DIM, 12, "relu", dropout=0.1), reach=0),
     Case("convolution of 5", lambda: Convolution(DIM, 5), reach=4),
     Case("convolution of 1", lambda: Convolution(DIM, 1), reach=0),

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 from contract_cases import CASES, Case, build
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from leanformer.layers.streaming import Context
 
 every_layer = pytest.mark.parametrize("case", CASES, ids=str)
 every_stateful_layer = pytest.mark.parametrize("case", [c for c in CASES if c.stateful], ids=str)
@@ -44,7 +46,8 @@ def in_steps(
 ) -> tuple[list[Tensor], Any]:
     """The outputs of rows that are stepped together, and the last state.
 
-    `padding` frames are added to every step; `forget` starts every step from the initial state, which is wrong.
+    `padding` frames are added to every step; `forget` starts every step from the initial state, which is wrong, and
+    has a layer with lookahead finish each.
     """
     layer: Any = build(case)
     state = layer.initial_state(len(rows), case.context)
@@ -58,10 +61,18 @@ def in_steps(
         x, lengths = batch(taken, size=case.step)
         x = torch.cat([x, x.new_zeros(len(rows), padding, case.dim)], dim=1)
         y, lengths, state = layer(x, lengths, state)
-        for row, length, found in zip(y, lengths.tolist(), outputs, strict=True):
-            found.append(row[:length])
+        _add(outputs, y, lengths)
+        if forget and hasattr(layer, "finish"):
+            _add(outputs, *layer.finish(state))
+    if not forget and hasattr(layer, "finish"):
+        _add(outputs, *layer.finish(state))
     assert all(len(row) == 0 for row in left), "the schedule ends before the rows do"
     return [torch.cat(found) for found in outputs], state
+
+
+def _add(outputs: list[list[Tensor]], y: Tensor, lengths: Tensor) -> None:
+    for row, length, found in zip(y, lengths.tolist(), outputs, strict=True):
+        found.append(row[:length])
 
 
 def in_equal_steps(length: int, *sizes: int) -> list[list[int]]:
@@ -93,7 +104,20 @@ def run(case: Case, x: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tens
 
 def whole(case: Case, x: Tensor) -> Tensor:
     """Outputs of one row x (T, dim) in one step: (T', dim')."""
-    return run(case, x[None], torch.tensor([len(x)]))[0][0]
+    with torch.no_grad():
+        return complete(build(case), x[None], torch.tensor([len(x)]), case.context)[0][0]
+
+
+def complete(layer: Any, x: Tensor, lengths: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    """Outputs of whole rows (B, T', dim') and their lengths: one step, and what a layer with lookahead held back."""
+    y, lengths, state = layer(x, lengths, layer.initial_state(len(x), context))
+    if not hasattr(layer, "finish"):
+        return y, lengths
+    rest, more = layer.finish(state)
+    rows = [
+        torch.cat([a[:n], b[:m]]) for a, n, b, m in zip(y, lengths.tolist(), rest, more.tolist(), strict=True)
+    ]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths + more
 
 
 def same(one: Any, other: Any) -> bool:

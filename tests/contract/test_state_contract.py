@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from contract_cases import CASES, Case, build
-from contract_steps import batch, close, every_layer, run, same, signal, whole
+from contract_steps import batch, close, complete, every_layer, run, same, signal, whole
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -92,7 +92,7 @@ def test_gradients_are_finite_and_padding_gets_none(case: Case, fill: float) -> 
     layer: Any = copy.deepcopy(build(case)).train()
     x, lengths = batch(signal(case, 3 * case.step + 1, 0, case.step), fill=fill)
     x.requires_grad_()
-    y, out_lengths, _ = layer(x, lengths, layer.initial_state(3, case.context))
+    y, out_lengths = complete(layer, x, lengths, case.context)
     valid = torch.arange(y.shape[1]) < out_lengths[:, None]
     y[valid].square().sum().backward()
     for name, parameter in layer.named_parameters():

@@ -29,6 +29,12 @@ from leanformer.train.schedule import (
 from leanformer.train.text_injection import TextSpeaker
 
 
+def train_second_alone(model: SpeechModel) -> None:
+    """Keep gradients from everything but the second pass, in place."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("second."))
+
+
 class Training(lightning.LightningModule):
     """Trains a SpeechModel by a recipe. Everything random in a step is seeded by (seed, step)."""
 
@@ -42,13 +48,15 @@ class Training(lightning.LightningModule):
         self.fbank = Fbank()
         self.augment = SpecAugment(recipe.augment.spec)
         self.speaker = speaker
-        self._edits = [0, 0]  # word errors and words of the dev data so far
+        self._edits = {"first": 0, "last": 0, "words": 0}  # word errors and words of the dev data so far
+        if recipe.objective.freeze_first:
+            train_second_alone(model)
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> Tensor:
         """The loss of one batch."""
         step, recipe = self.global_step, self.recipe
         torch.manual_seed(step_seed(recipe.seed, step))
-        self._freeze_norms()
+        self._freeze()
         begun = self.speaker is not None and step >= recipe.text.start_step and self.speaker.bank.is_ready()
         alone = begun and step < recipe.text.start_step + recipe.text.alone_steps
         loss: Tensor = torch.zeros(())
@@ -81,6 +89,10 @@ class Training(lightning.LightningModule):
             ctc = ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths)
             loss = loss + weight * ctc
             logs["train/ctc"] = ctc.detach()
+            if out.second is not None:
+                second = ctc_loss(out.second, out.lengths, batch.targets, batch.target_lengths)
+                loss = loss + weight * recipe.objective.second_weight * second
+                logs["train/second"] = second.detach()
             if out.exits:
                 exits = exits_loss(out, batch.targets, batch.target_lengths)
                 loss = loss + weight * recipe.objective.exit_weight * exits
@@ -95,8 +107,12 @@ class Training(lightning.LightningModule):
                 self._keep_posteriors(logits.detach(), phones)
         return loss, logs
 
-    def _freeze_norms(self) -> None:
-        """Have BatchNorms use their running statistics once the step has come, in a resumed run too."""
+    def _freeze(self) -> None:
+        """Have a first pass that stays as it is run as in use, and BatchNorms use their running statistics once the
+        step has come; in a resumed run too.
+        """
+        if self.recipe.objective.freeze_first:
+            self.model.encoder.eval()
         freeze = self.recipe.optimizer.freeze_norms_step
         if freeze is not None and self.global_step >= freeze:
             for module in self.modules():
@@ -127,9 +143,15 @@ class Training(lightning.LightningModule):
         spoken = batch.posteriors.to(device), batch.lengths.to(device)
         out = self.model.text_outputs(*spoken, context, self._depth(above_phones=True))
         wanted = (batch.targets.to(device), batch.target_lengths.to(device))
-        if step < recipe.text.start_step + recipe.text.placed_steps:
-            return placed_loss(out.log_probs, out.lengths, *wanted, batch.places.to(device))
-        return ctc_loss(out.log_probs, out.lengths, *wanted)
+        placed = step < recipe.text.start_step + recipe.text.placed_steps
+
+        def loss(log_probs: Tensor) -> Tensor:
+            if placed:
+                return placed_loss(log_probs, out.lengths, *wanted, batch.places.to(device))
+            return ctc_loss(log_probs, out.lengths, *wanted)
+
+        first = loss(out.log_probs)
+        return first if out.second is None else first + recipe.objective.second_weight * loss(out.second)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the posterior bank, which later text batches are drawn from."""
@@ -149,23 +171,31 @@ class Training(lightning.LightningModule):
         self.log(
             "dev/ctc", ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths), batch_size=1
         )
-        for row, best in enumerate(out.log_probs.argmax(dim=-1)):
+        last = out.log_probs if out.second is None else out.second
+        for row in range(len(last)):
             count = int(batch.target_lengths[row])
             if count == 0:
                 continue
-            tokens = best[: int(out.lengths[row])].unique_consecutive()
-            measured = process_words(
-                self.tokenizer.decode(batch.targets[row, :count].tolist()),
-                self.tokenizer.decode(tokens[tokens != BLANK_ID].tolist()),
-            )
-            self._edits[0] += measured.substitutions + measured.deletions + measured.insertions
-            self._edits[1] += measured.hits + measured.substitutions + measured.deletions
+            wanted = self.tokenizer.decode(batch.targets[row, :count].tolist())
+            self._edits["words"] += len(wanted.split())
+            size = int(out.lengths[row])
+            self._edits["last"] += self._errors(wanted, last[row, :size])
+            if out.second is not None:
+                self._edits["first"] += self._errors(wanted, out.log_probs[row, :size])
+
+    def _errors(self, wanted: str, log_probs: Tensor) -> int:
+        """Word errors of the best path through (T, V)."""
+        tokens = torch.unique_consecutive(log_probs.argmax(dim=-1))
+        measured = process_words(wanted, self.tokenizer.decode(tokens[tokens != BLANK_ID].tolist()))
+        return int(measured.substitutions + measured.deletions + measured.insertions)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the word error rate over the dev data."""
-        errors, words = self._edits
-        self._edits = [0, 0]
-        self.log("dev_wer", errors / max(1, words), prog_bar=True)
+        """Log the word error rate over the dev data, and that of the first pass where there are two."""
+        words = max(1, self._edits["words"])
+        self.log("dev_wer", self._edits["last"] / words, prog_bar=True)
+        if self.model.second is not None:
+            self.log("dev/first_wer", self._edits["first"] / words)
+        self._edits = dict.fromkeys(self._edits, 0)
 
     def transfer_batch_to_device(
         self, batch: TrainingBatch, device: torch.device, dataloader_idx: int

@@ -55,12 +55,15 @@ class Together(torch.optim.Optimizer):
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """An optimiser over all parameters; biases, norms and other vectors are not decayed."""
+    """An optimiser over all parameters that are trained; biases, norms and other vectors are not decayed."""
+    trained = [p for p in model.parameters() if p.requires_grad]
     if config.muon is None:
-        return _adamw(list(model.parameters()), config)
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "blocks." in name]
+        return _adamw(trained, config)
+    matrices = [
+        p for name, p in model.named_parameters() if p.requires_grad and p.dim() == 2 and "blocks." in name
+    ]
     chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
+    others = [p for p in trained if id(p) not in chosen]
     return Together(_muon(matrices, config.muon), _adamw(others, config))
 
 

@@ -92,6 +92,10 @@ class ObjectiveConfig(Frozen):
     """Steps in which its weight then grows from 0 to 1."""
     exit_weight: NotNegative = 0.0
     """Of the mean CTC loss at the model's exits below the last layer run, beside that at the last."""
+    second_weight: NotNegative = 1.0
+    """Of the CTC loss on the second pass, beside that on the first; for a model that has one."""
+    freeze_first: bool = False
+    """Train the second pass alone, on top of a first pass that stays as it is, with the output layer of both."""
     sample_depth: bool = False
     """Draw in each step how many layers run, uniformly from 1 to all of them (arXiv 2105.00812). Drawn are only
     depths at which an output may be taken: the model's exits if it names any, and none below the phone head."""
@@ -151,6 +155,8 @@ class Recipe(Frozen):
             raise ValueError("model.phone_head needs corpora.alignments; make one with `leanformer align`")
         if self.text.files and (self.model.phone_head is None or not self.model.phone_head.condition):
             raise ValueError("text.files needs model.phone_head with condition = true: text enters there")
+        if self.objective.freeze_first and self.model.second is None:
+            raise ValueError("objective.freeze_first leaves nothing to train without a [model.second]")
         self._check_exits()
         return self
 
