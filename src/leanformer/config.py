@@ -200,7 +200,8 @@ class SecondPassConfig(Frozen):
     """More layers on the encoder's output, which see some of its future (cascaded encoders, arXiv 2010.14606).
 
     Frames are grouped into chunks; a frame sees its chunk, `lookahead` frames after that and `left_context` before,
-    all counted in encoder frames. Width, norms, activation and dropout are the encoder's: one output serves both.
+    all counted in encoder frames. Width, norms, final projection, activation and dropout are the encoder's: one output
+    serves both.
     """
 
     blocks: tuple[BlockConfig, ...] = (BlockConfig(),) * 4
@@ -242,7 +243,7 @@ class ModelConfig(Frozen):
         """The layers of the second pass as those of an encoder; there must be a second pass."""
         assert self.second is not None
         own = {"blocks": self.second.blocks, "layer_map": self.second.layer_map, "exits": ()}
-        return EncoderConfig.model_validate({**dict(self.encoder), **own, "final_projection": None})
+        return EncoderConfig.model_validate({**dict(self.encoder), **own})
 
     @property
     def output_depths(self) -> tuple[int, ...]:

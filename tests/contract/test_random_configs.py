@@ -18,6 +18,7 @@ from leanformer.config import (
     ModelConfig,
     PerformerAttentionConfig,
     PhoneHeadConfig,
+    SecondPassConfig,
     SoftmaxAttentionConfig,
     SubsamplingConfig,
 )
@@ -79,6 +80,19 @@ def encoders(draw: st.DrawFn) -> EncoderConfig:
 
 
 @st.composite
+def second_passes(draw: st.DrawFn) -> SecondPassConfig:
+    drawn = draw(st.lists(blocks(), min_size=1, max_size=2))
+    again = draw(st.lists(st.integers(0, len(drawn) - 1), max_size=1))
+    return SecondPassConfig(
+        blocks=tuple(drawn),
+        layer_map=tuple(draw(st.permutations([*range(len(drawn)), *again]))) if again else (),
+        chunk_size=draw(st.integers(1, 3)),
+        lookahead=draw(st.integers(0, 3)),
+        left_context=draw(st.integers(1, 4)),
+    )
+
+
+@st.composite
 def models(draw: st.DrawFn) -> ModelConfig:
     encoder = draw(encoders())
     depth = draw(st.integers(0, encoder.depth))  # 0: no phone head
@@ -93,6 +107,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
         encoder=encoder,
         exit_heads=draw(st.sampled_from(["shared", "own"])),
         phone_head=head or None,
+        second=draw(st.none() | second_passes()),
     )
 
 
@@ -124,6 +139,13 @@ def batch(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
 def offline(model: SpeechModel, row: Tensor, depth: int | None = None) -> Tensor:
     outputs = model.train_outputs(model.normalize(row[None]), torch.tensor([len(row)]), CONTEXT, depth)
     return outputs.log_probs[0]
+
+
+@torch.no_grad()
+def second_offline(model: SpeechModel, row: Tensor) -> Tensor:
+    outputs = model.train_outputs(model.normalize(row[None]), torch.tensor([len(row)]), CONTEXT)
+    assert outputs.second is not None
+    return outputs.second[0]
 
 
 @torch.no_grad()
@@ -199,6 +221,8 @@ def test_fuses_exactly_or_says_why_not(config: ModelConfig) -> None:
     assert close(in_steps(fused, [row, row], [(1, 0)])[0], offline(model, row))
     last = config.encoder.depth
     assert close(offline(fuse(shallow(model, last)), row), offline(model, row))
+    if config.second is not None:
+        assert close(second_offline(fused, row), second_offline(model, row))
 
 
 @quick
@@ -208,7 +232,12 @@ def test_trains_all_that_an_output_depends_on(config: ModelConfig) -> None:
     x, lengths = batch(signal(24, 40))
     outputs = model.train_outputs(x, lengths, CONTEXT, with_exits=True)
     valid = torch.arange(outputs.log_probs.shape[1]) < outputs.lengths[:, None]
-    losses = [found[valid].square().sum() for found in (outputs.log_probs, *outputs.exits.values())]
+    given = [
+        outputs.log_probs,
+        *outputs.exits.values(),
+        *([] if outputs.second is None else [outputs.second]),
+    ]
+    losses = [found[valid].square().sum() for found in given]
     if outputs.phone_logits is not None:
         losses.append(outputs.phone_logits[valid].square().sum())
     torch.autograd.backward(sum(losses))

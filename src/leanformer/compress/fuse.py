@@ -7,6 +7,7 @@ is but other weights, in exact arithmetic the same function:
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,13 +52,19 @@ def fuse(model: SpeechModel) -> SpeechModel:
 
 def fused_config(config: ModelConfig) -> ModelConfig:
     """The config of a model after `fuse`."""
-    encoder = config.encoder
+    encoder, second = config.encoder, config.second
     changes = {"norm": "none", "norm_per_depth": False}
     if encoder.norm_per_depth:
-        blocks = tuple(encoder.blocks[index] for index in encoder.layer_map)
-        changes |= {"blocks": blocks, "layer_map": tuple(range(encoder.depth))}
+        changes |= _own_blocks(encoder)
+        second = second and second.model_copy(update=_own_blocks(config.second_layers))
     fused = EncoderConfig.model_validate({**dict(encoder), **changes})
-    return ModelConfig.model_validate({**dict(config), "encoder": fused})
+    return ModelConfig.model_validate({**dict(config), "encoder": fused, "second": second})
+
+
+def _own_blocks(layers: EncoderConfig) -> dict[str, Any]:
+    """What makes each depth's block its own."""
+    blocks = tuple(layers.blocks[index] for index in layers.layer_map)
+    return {"blocks": blocks, "layer_map": tuple(range(layers.depth))}
 
 
 @torch.no_grad()
@@ -86,7 +93,7 @@ def _require_fusable(model: SpeechModel, pairs: dict[str, str]) -> None:
             f"{training[0]} is in training mode, where a BatchNorm's statistics are each batch's own; "
             "call model.eval() before fuse"
         )
-    for name, module in model.encoder.named_modules(prefix="encoder"):
+    for name, module in model.named_modules():
         if isinstance(module, BatchNorm) and name not in pairs:
             raise CompressError(
                 f"{name} is a BatchNorm that does not follow a linear layer or a convolution, so it cannot be fused "
