@@ -19,6 +19,7 @@ from leanformer.layers.linear import Linear
 from leanformer.layers.normalization import BatchNorm
 from leanformer.model import SpeechModel
 
+_FUSED_PARTS = ("encoder.", "second.")
 _OTHER_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -94,6 +95,8 @@ def _require_fusable(model: SpeechModel, pairs: dict[str, str]) -> None:
             "call model.eval() before fuse"
         )
     for name, module in model.named_modules():
+        if not name.startswith(_FUSED_PARTS):
+            continue
         if isinstance(module, BatchNorm) and name not in pairs:
             raise CompressError(
                 f"{name} is a BatchNorm that does not follow a linear layer or a convolution, so it cannot be fused "
