@@ -114,6 +114,7 @@ def build_bundle(tokenizer: Tokenizer) -> Callable[..., Path]:
             "subsampling_factor": FACTOR,
             "default_chunk_ms": CHUNK_MS,
             "max_chunk_ms": 10_240,
+            "left_context_frames": 64,
             "graphs": {"int8": {"file": "model.int8.onnx"}},
             "state": [
                 {"input": f"state_{name}", "output": f"next_state_{name}", "shape": shape, "dtype": "float32"}
