@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leanformer.data import aligner, alignment
+from leanformer.data import align_many, aligner
 from leanformer.data.alignment import AlignmentTable, align
+from leanformer.data.alignment_file import load_words
 from leanformer.data.corpora import load_corpus
 from leanformer.data.phones import PHONES, frame_labels, phone_id
 from leanformer.errors import DataError
@@ -66,6 +67,21 @@ def test_phones_cover_the_utterance_in_order(spoken: Path, aligned: Path) -> Non
             assert 2 * words <= phones <= 8 * words
 
 
+def test_words_are_those_of_the_transcript_and_hold_its_phones(spoken: Path, aligned: Path) -> None:
+    words = load_words(aligned)
+    table = AlignmentTable.load(aligned)
+    assert words.keys() == table.keys()
+    for cut in load_corpus(spoken):
+        if cut.id in table:
+            assert [word for word, *_ in words[cut.id]] == cut.supervisions[0].text.split()
+            inside = np.zeros(len(table[cut.id]), bool)
+            for _, start, frames in words[cut.id]:
+                assert frames > 0
+                assert not inside[start : start + frames].any()
+                inside[start : start + frames] = True
+            np.testing.assert_array_equal(inside, table[cut.id] != phone_id("SIL"))
+
+
 def test_a_run_goes_on_where_it_was_killed(
     spoken: Path, aligned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +94,7 @@ def test_a_run_goes_on_where_it_was_killed(
         worked.append(task[0])
         return {"id": task[0], "error": "not today"}
 
-    monkeypatch.setattr(alignment, "work", work)
+    monkeypatch.setattr(align_many, "work", work)
     report = align(load_corpus(spoken), part, jobs=1)
     first = json.loads(lines[0])["id"]
     assert worked == [cut.id for cut in load_corpus(spoken) if cut.id != first]
@@ -95,6 +111,7 @@ def test_later_files_count_and_old_ids_have_their_corpus_apart(tmp_path: Path) -
     )
     second.write_text('{"id": "c/u", "phones": [["AE", 0, 1]]}\n')
     assert list(AlignmentTable.load(first)) == ["c/u"]
+    assert load_words(first) == {}
     assert AlignmentTable.load(first, second)["c/u"].tolist() == [phone_id("AE")]
 
 
@@ -132,7 +149,7 @@ def test_a_broken_file_does_not_end_the_run(tmp_path: Path, write_tsv: Callable[
 def test_processes_find_what_one_finds(
     spoken: Path, aligned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alignment, "_CHUNK", 1)
+    monkeypatch.setattr(align_many, "_CHUNK", 1)
     align(load_corpus(spoken), tmp_path / "two.jsonl", jobs=2)
     one, two = AlignmentTable.load(aligned), AlignmentTable.load(tmp_path / "two.jsonl")
     for name in one:

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from leanformer.data.layouts.utterance import Utterance
 from leanformer.evaluate.corpus import Clip
+from leanformer.evaluate.emission import Delay
 from leanformer.evaluate.evaluate import Failed, Outcome, Scored
+from leanformer.evaluate.latency import Measured
 from leanformer.evaluate.report import Report, Setup, make_report
 from leanformer.evaluate.tables import tables
 from leanformer.evaluate.wer import count_errors
@@ -59,6 +61,39 @@ def test_json_has_every_figure(report: Report) -> None:
     assert len(values["total"]["wer_interval"]) == 2
     assert values["skipped"] == {"with an empty transcript": 3}
     assert values["failures"] == {"[a]/9": "9.wav does not exist"}
+
+
+def test_json_has_no_latency_unless_it_was_measured(report: Report) -> None:
+    for score in (report.to_dict()["total"], *report.to_dict()["corpora"].values()):
+        assert "latency" not in score
+    assert "word's end" not in drawn(report)
+
+
+def test_latency() -> None:
+    outcome = Outcome((scored("a", "1", "x", "x"), scored("b", "1", "x", "x"), scored("b", "2", "x", "")), ())
+    measured = {
+        "a/1": Measured(
+            tuple(Delay(100.0 * n, 1000.0 + n, 100.0 * n + 7, 1007.0 + n) for n in range(-1, 20))
+        ),
+        "b/1": Measured(skipped=3),
+        "b/2": Measured(skipped=1),
+    }
+    made = make_report(SETUP, outcome, {}, measured=measured)
+    values = json.loads(json.dumps(made.to_dict()))
+    first, second = (values["corpora"][name]["latency"] for name in "ab")
+    assert (first["words"], first["skipped"]) == (21, 0)
+    assert first["first_ms"] == {"p50": 900.0, "p95": 1800.0}
+    assert first["final_ms"] == {"p50": 1009.0, "p95": 1018.0}
+    assert first["with_processing"]["first_ms"] == {"p50": 907.0, "p95": 1807.0}
+    assert first["with_processing"]["final_ms"] == {"p50": 1016.0, "p95": 1025.0}
+    assert (second["words"], second["skipped"]) == (0, 4)
+    assert second["first_ms"] == {"p50": None, "p95": None}
+    assert values["total"]["latency"] == first | {"skipped": 4}
+    rows = [line.split() for line in drawn(made).splitlines()]
+    assert ["a", "21", "0", "algorithmic", "900", "1800", "1009", "1018"] in rows
+    assert ["with", "processing", "907", "1807", "1016", "1025"] in rows
+    assert ["b", "0", "4", "algorithmic", "-", "-", "-", "-"] in rows
+    assert ["total", "21", "4", "algorithmic", "900", "1800", "1009", "1018"] in rows
 
 
 def test_the_worst_come_first_and_the_right_not_at_all(report: Report) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanformer.errors import MissingExtraError
-from leanformer.evaluate.wer import Errors, count_errors, total
+from leanformer.evaluate.wer import Errors, count_errors, matching_words, total
 
 
 def test_kinds_of_errors() -> None:
@@ -47,6 +47,16 @@ def test_a_total_is_a_ratio_of_sums() -> None:
     assert [one.wer for one in errors] == [1.0, 0.0]
     assert total(errors).wer == 0.25
     assert total([]) == Errors()
+
+
+def test_matching_words() -> None:
+    assert matching_words("the cat sat on the mat", "a the bat sat the mat") == [
+        (0, 1),
+        (2, 3),
+        (4, 4),
+        (5, 5),
+    ]
+    assert matching_words("a", "") == []
 
 
 def test_no_utterances() -> None:

@@ -1,10 +1,10 @@
-"""`leanformer evaluate`: how many words a bundle gets wrong, and how fast it is."""
+"""`leanformer evaluate`: how many words a bundle gets wrong, how fast it is, and how late its words come."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,12 @@ from leanformer.errors import DataError, LeanformerError
 from leanformer.runtime.bundle import Precision
 
 if TYPE_CHECKING:
+    from leanformer.evaluate.corpus import Clip
+    from leanformer.evaluate.evaluate import Outcome
+    from leanformer.evaluate.latency import Measured
     from leanformer.evaluate.report import Report
+    from leanformer.evaluate.word_ends import Ends
+    from leanformer.runtime.recognizer import Recognizer
 
 _AtLeastOne = Parameter(validator=validators.Number(gte=1))
 _Several = Parameter(negative=(), consume_multiple=True)
@@ -50,6 +55,13 @@ class Options:
     worst: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 5
     "How many of the worst utterances to print."
 
+    latency: Annotated[bool, Parameter(negative=())] = False
+    """Also feed each clip as if it were being spoken, and measure how long after its end a word first comes
+    and is final. Needs PocketSphinx, or --alignments."""
+
+    alignments: Path | None = None
+    "For --latency: what `leanformer align` wrote for this split. Default: align now."
+
     chunk_ms: Annotated[int | None, _AtLeastOne] = None
     "Milliseconds of speech that the model sees at a time. Default: what the model was chosen for."
 
@@ -77,6 +89,8 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
     """
     if options.json is not None and options.json.is_dir():
         raise UsageError(f"--json {options.json}: this is a folder; name a file in it")
+    if options.alignments is not None and not options.latency:
+        raise UsageError("--alignments is used by --latency only; add --latency, or leave it out")
     # Here, not above, for a quick --help.
     from leanformer import __version__
     from leanformer.data.layouts.selection import default_data_folder
@@ -91,13 +105,15 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
     )
     folders = options.data or (default_data_folder(),)
     found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)
+    ends = _word_ends(found.clips, options) if options.latency else None
     with progress_bar("evaluating") as progress:
         outcome = run(recognizer, found.clips, jobs=options.jobs, progress=progress)
+    measured = None if ends is None else _latencies(recognizer, outcome, ends, options.jobs)
     name, _, precision = recognizer.name.rpartition(" ")
     setup = Setup(
         name, precision, recognizer.chunk_ms, options.threads, options.jobs, options.split, str(__version__)
     )
-    made = make_report(setup, outcome, found.skipped, max(WORST, options.worst))
+    made = make_report(setup, outcome, found.skipped, max(WORST, options.worst), measured)
     if not outcome.scored:
         raise DataError(
             f"none of {len(outcome.failed)} clips could be transcribed: {outcome.failed[0].reason}"
@@ -106,6 +122,25 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
     if options.json is not None:
         _write(made, options.json)
     return _report_failures(made.failures)
+
+
+def _word_ends(clips: Sequence[Clip], options: Options) -> Ends:
+    """When the words were spoken; found first, since it is what most likely cannot be had."""
+    from leanformer.data.progress import progress_bar
+    from leanformer.evaluate.word_ends import align_ends, read_ends
+
+    if options.alignments is not None:
+        return read_ends(options.alignments, clips)
+    with progress_bar("aligning") as progress:
+        return align_ends(clips, jobs=options.jobs, progress=progress)
+
+
+def _latencies(recognizer: Recognizer, outcome: Outcome, ends: Ends, jobs: int) -> dict[str, Measured]:
+    from leanformer.data.progress import progress_bar
+    from leanformer.evaluate.latency import measure
+
+    with progress_bar("measuring latency") as progress:
+        return measure(recognizer, outcome.scored, ends, jobs=jobs, progress=progress)
 
 
 def _print(made: Report, worst: int) -> None:

@@ -1,4 +1,4 @@
-"""Forced alignment of one utterance with PocketSphinx: which phone is spoken in which 10 ms.
+"""Forced alignment of one utterance with PocketSphinx: which word and phone is spoken in which 10 ms.
 
 PocketSphinx aligns in two passes, words and then phones within the words. Three things matter. `bestpath` must be
 off: it moves word borders by a coarser score, and then the second pass finds no path in a quarter of all
@@ -49,7 +49,10 @@ class Aligner:
         self._decoders = [_decoder(0)]
 
     def record(self, name: str, source: Source, text: str) -> Record:
-        """Return {"id", "phones": [[name, start, frames], ...]}; or in their place "missing" or "error"."""
+        """Return {"id", "phones": [[name, start, frames], ...], "words": ...}; or "missing" or "error" for both.
+
+        Words are like phones, [word, start, frames]: those of `text`, in its order, with pauses left out.
+        """
         missing = sorted({word for word in text.split() if not self._knows(word)})
         if missing:
             return {"id": name, "missing": missing}
@@ -60,7 +63,8 @@ class Aligner:
         for attempt in range(len(_BEAMS)):
             decoder = self._attempt(attempt, text)
             try:
-                return {"id": name, "phones": _align(decoder, decoded[0], text)}
+                phones, words = _align(decoder, decoded[0], text)
+                return {"id": name, "phones": phones, "words": words}
             except RuntimeError as error:
                 reason = str(error)
                 _recover(decoder)
@@ -118,14 +122,22 @@ def _this_process() -> Aligner:
     return Aligner()
 
 
-def _align(decoder: Any, samples: NDArray[np.int16], text: str) -> list[Segment]:
+def _align(decoder: Any, samples: NDArray[np.int16], text: str) -> tuple[list[Segment], list[Segment]]:
+    """Return the phones and the words of one utterance."""
     decoder.set_align_text("a")
     _pass(decoder, _PRIMING)
     decoder.set_align_text(text)
     _pass(decoder, samples)
     decoder.set_alignment()
     _pass(decoder, samples)
-    return [(phone.name, phone.start, phone.duration) for word in decoder.get_alignment() for phone in word]
+    spoken = set(text.split())
+    phones, words = [], []
+    for part in decoder.get_alignment():
+        phones += [(phone.name, phone.start, phone.duration) for phone in part]
+        name = part.name.partition("(")[0]  # "the(2)" is its second pronunciation
+        if name in spoken:
+            words.append((name, part.start, part.duration))
+    return phones, words
 
 
 def _pass(decoder: Any, samples: NDArray[np.int16]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -18,6 +18,8 @@ from leanformer.evaluate.excerpt import read_excerpt
 from leanformer.evaluate.wer import Errors, count_errors, require_jiwer
 
 Progress = Callable[[int, int], None]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Heard(Protocol):
@@ -93,7 +95,7 @@ def evaluate(
     """
     require_jiwer()
     results: list[_Heard | str] = []
-    for result in _in_order(recognizer, clips, jobs):
+    for result in in_order(lambda clip: _hear(recognizer, clip), clips, jobs):
         results.append(result)
         if progress is not None:
             progress(len(results), len(clips))
@@ -108,13 +110,14 @@ def evaluate(
     )
 
 
-def _in_order(recognizer: Transcriber, clips: Sequence[Clip], jobs: int) -> Iterator[_Heard | str]:
-    if jobs == 1 or len(clips) < 2:
-        yield from (_hear(recognizer, clip) for clip in clips)
+def in_order(function: Callable[[_Item], _Result], items: Sequence[_Item], jobs: int) -> Iterator[_Result]:
+    """The function's result for each item in their order, computed in `jobs` threads."""
+    if jobs == 1 or len(items) < 2:
+        yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(max_workers=min(jobs, len(clips)))
+    pool = ThreadPoolExecutor(max_workers=min(jobs, len(items)))
     try:
-        yield from pool.map(lambda clip: _hear(recognizer, clip), clips)
+        yield from pool.map(function, items)
     finally:
         pool.shutdown(cancel_futures=True)
 

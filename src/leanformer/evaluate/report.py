@@ -8,6 +8,8 @@ from typing import Any
 
 from leanformer.evaluate.evaluate import Failed, Outcome, Scored
 from leanformer.evaluate.interval import bootstrap_interval, resampling_units
+from leanformer.evaluate.latency import Measured
+from leanformer.evaluate.latency_score import Latency
 from leanformer.evaluate.wer import total
 
 WORST = 20
@@ -33,6 +35,7 @@ class Score:
     `wer` and `cer` are ratios (0.25 = 25 %), None if no clip could be scored; `wer_interval` holds the 95 %
     bootstrap interval over speakers or utterances (`interval_over`), None for fewer than two of them. `rtf`
     is `processing_seconds`, summed over the clips, by `audio_seconds`. `failed` clips are in no other figure.
+    `latency` is None where it was not measured.
     """
 
     wer: float | None
@@ -50,10 +53,13 @@ class Score:
     audio_seconds: float
     processing_seconds: float
     rtf: float | None
+    latency: Latency | None = None
 
     @classmethod
-    def of(cls, scored: Sequence[Scored], failed: int) -> Score:
-        """Sum up some clips."""
+    def of(
+        cls, scored: Sequence[Scored], failed: int, measured: Mapping[str, Measured] | None = None
+    ) -> Score:
+        """Sum up some clips; `measured` has the emission latency of each by its name."""
         errors = total(one.errors for one in scored)
         # Two corpora may both have a speaker 1.
         speakers = [f"{one.clip.corpus}/{s}" if (s := one.clip.utterance.speaker) else "" for one in scored]
@@ -79,6 +85,7 @@ class Score:
             audio_seconds=audio_seconds,
             processing_seconds=processing_seconds,
             rtf=processing_seconds / audio_seconds if audio_seconds else None,
+            latency=None if measured is None else Latency.of(measured[one.clip.name] for one in scored),
         )
 
 
@@ -106,14 +113,26 @@ class Report:
     failures: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the setup's keys, then corpora, total, worst, skipped and failures."""
+        """Plain values for JSON: the setup's keys, then corpora, total, worst, skipped and failures.
+
+        The scores of corpora and total have no key `latency` when that was not measured.
+        """
         values = asdict(self)
+        for score in (values["total"], *values["corpora"].values()):
+            if score["latency"] is None:
+                del score["latency"]
         plain: dict[str, Any] = _rounded(values.pop("setup") | values)
         return plain
 
 
-def make_report(setup: Setup, outcome: Outcome, skipped: Mapping[str, int], worst: int = WORST) -> Report:
-    """Sum up an outcome by corpus and in total."""
+def make_report(
+    setup: Setup,
+    outcome: Outcome,
+    skipped: Mapping[str, int],
+    worst: int = WORST,
+    measured: Mapping[str, Measured] | None = None,
+) -> Report:
+    """Sum up an outcome by corpus and in total, with the emission latencies in `measured` if there are any."""
     results: list[Scored | Failed] = [*outcome.scored, *outcome.failed]
     names = sorted({one.clip.corpus for one in results})
     return Report(
@@ -122,10 +141,11 @@ def make_report(setup: Setup, outcome: Outcome, skipped: Mapping[str, int], wors
             name: Score.of(
                 [one for one in outcome.scored if one.clip.corpus == name],
                 sum(one.clip.corpus == name for one in outcome.failed),
+                measured,
             )
             for name in names
         },
-        Score.of(outcome.scored, len(outcome.failed)),
+        Score.of(outcome.scored, len(outcome.failed), measured),
         tuple(_worst(outcome.scored, worst)),
         dict(skipped),
         {one.clip.name: one.reason for one in outcome.failed},

@@ -9,12 +9,15 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from leanformer.evaluate.latency_score import Percentiles
 from leanformer.evaluate.report import Report, Sample, Score
 
 
 def tables(report: Report, worst: int) -> Iterator[RenderableType]:
     """What a person should see: the figures, and the `worst` utterances, both lines one above the other."""
     yield _figures(report)
+    if report.total.latency is not None:
+        yield _latencies(report)
     if worst and report.worst:
         yield _examples(report.worst[:worst])
 
@@ -46,6 +49,30 @@ def _cells(score: Score) -> tuple[str, ...]:
         f"{score.audio_seconds / 60:.1f}",
         "-" if score.rtf is None else f"{score.rtf:.3f}",
     )
+
+
+def _latencies(report: Report) -> Table:
+    """Two rows for each corpus: audio alone, and with the time of computing."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("ms after a word's end", overflow="fold")
+    for heading in ("right words", "skipped", "", "first p50", "p95", "final p50", "p95"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    scores = dict(report.corpora)
+    if len(scores) > 1:
+        scores["total"] = report.total
+    for name, score in scores.items():
+        if (found := score.latency) is not None:
+            counts = (escape(name), str(found.words), str(found.skipped))
+            table.add_row(*counts, "algorithmic", *_moments(found.first_ms, found.final_ms))
+            processed = found.with_processing
+            row = _moments(processed.first_ms, processed.final_ms)
+            table.add_row("", "", "", "with processing", *row, end_section=True)
+    return table
+
+
+def _moments(*figures: Percentiles) -> tuple[str, ...]:
+    values = (value for one in figures for value in (one.p50, one.p95))
+    return tuple("-" if value is None else f"{value:.0f}" for value in values)
 
 
 def _examples(worst: Sequence[Sample]) -> Table:

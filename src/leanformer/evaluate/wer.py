@@ -72,6 +72,17 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[E
     ]
 
 
+def matching_words(reference: str, hypothesis: str) -> list[tuple[int, int]]:
+    """The words recognised right: their places in the reference and in the hypothesis, both normalised texts."""
+    aligned = require_jiwer().process_words([reference], [hypothesis])
+    return [
+        (chunk.ref_start_idx + step, chunk.hyp_start_idx + step)
+        for chunk in aligned.alignments[0]
+        if chunk.type == "equal"
+        for step in range(chunk.ref_end_idx - chunk.ref_start_idx)
+    ]
+
+
 def require_jiwer() -> ModuleType:
     """The library that aligns; raises MissingExtraError without it, which is better early than late."""
     try:
