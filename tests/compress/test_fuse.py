@@ -26,7 +26,7 @@ from leanformer.layers.streaming import Context
 from leanformer.model import NUM_BINS, SpeechModel
 from leanformer.text.tokenizer import train_tokenizer
 from leanformer.train.checkpoint import load_trained, write_checkpoint
-from leanformer.train.loop import plain
+from leanformer.train.fitting import plain
 from leanformer.train.recipe import Recipe
 
 CLIPS = sorted((Path(__file__).parents[1] / "data" / "clips").glob("*.opus"))

@@ -69,7 +69,7 @@ def test_a_name_says_step_and_word_error_rate(tmp_path: Path) -> None:
     ]
     for name in names:
         (tmp_path / name).touch()
-    found = [(saved.step, saved.wer) for saved in list_checkpoints(tmp_path)]
+    found = [(saved.step, saved.score) for saved in list_checkpoints(tmp_path)]
     assert found == [(12, 0.5), (12, None), (9, 0.4), (3, None), (-1, None)]
 
 

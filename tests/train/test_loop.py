@@ -35,7 +35,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 from lightning.pytorch.callbacks import Callback
 from leanformer.config_toml import from_dict
-from leanformer.train import loop
+from leanformer.train import fitting, loop
 from leanformer.train.recipe import Recipe
 
 class Slowly(Callback):
@@ -43,8 +43,8 @@ class Slowly(Callback):
         print("step", trainer.global_step, flush=True)
         time.sleep(0.2)
 
-make = loop.make_trainer
-loop.make_trainer = lambda prepared, run, first, callbacks: make(prepared, run, first, [Slowly(), *callbacks])
+make = fitting.make_trainer
+fitting.make_trainer = lambda plan, first, callbacks: make(plan, first, [Slowly(), *callbacks])
 recipe = from_dict(Recipe, json.loads(sys.argv[1]), "tiny")
 loop.train(recipe, [Path(sys.argv[2])], Path(sys.argv[3]))
 """
@@ -74,7 +74,7 @@ def dev_points(run: Path) -> dict[int, float]:
 def test_a_run_keeps_the_last_two_and_the_best_two(whole_run: Path) -> None:
     saved = list_checkpoints(whole_run)
     assert [one.step for one in saved[:2]] == [14, 13]
-    assert 2 <= sum(one.wer is not None for one in saved) <= 3
+    assert 2 <= sum(one.score is not None for one in saved) <= 3
     assert len(saved) <= 4
     assert set(dev_points(whole_run)) == {3, 7, 11, 13}, (
         "at steps 4, 8, 12 and the end, which TensorBoard counts from 0"

@@ -25,7 +25,7 @@ FIGURES = Figures(
     times_real_time=187.4,
     seconds_left=3080.0,
     dev={"ctc": 5.4, "wer": 0.98912},
-    best_wer=0.98,
+    best=0.98,
     best_step=100,
 )
 

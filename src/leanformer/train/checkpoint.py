@@ -2,6 +2,7 @@
 
     step0001234.ckpt               between two dev passes
     step0001500-wer0.4321.ckpt     after a dev pass, with its word error rate
+    step0001500-loss0.4321.ckpt    the same in pre-training
 
 The folder is all the bookkeeping there is: it may be moved or thinned out by hand. A file is written under
 another name and renamed when it is on the disk, so what is named like a checkpoint is a whole one. One that is
@@ -25,25 +26,30 @@ from leanformer.config_toml import from_dict
 from leanformer.errors import CheckpointError, ConfigError
 from leanformer.model import SpeechModel
 from leanformer.text.tokenizer import Tokenizer
+from leanformer.train.figure import FIGURES, WER, DevFigure
 from leanformer.train.recipe import Recipe
 
 _LOG = logging.getLogger(__name__)
 SUFFIX = ".ckpt"
 _UNFINISHED = ".part"
 _DAMAGED = ".damaged"
-_NAME = re.compile(r"(?:best-)?step(?P<step>\d+)(?:-wer(?P<wer>\d+\.\d+))?(?:-v\d+)?")
-_KEYS = {"recipe", "tokenizer", "state_dict", "global_step"}
+_NAMES = "|".join(figure.name for figure in FIGURES)
+_NAME = re.compile(rf"(?:best-)?step(?P<step>\d+)(?:-(?:{_NAMES})(?P<score>\d+\.\d+))?(?:-v\d+)?")
+_KEYS = {"recipe", "state_dict", "global_step"}
 KEEP_NEWEST = 2
 KEEP_BEST = 2
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint file, by its name: `step` is -1 and `wer` None where the name does not say."""
+    """A checkpoint file, by its name: `step` is -1 and `score` None where the name does not say.
+
+    `score` is the figure of the dev pass, a word error rate or in pre-training a loss.
+    """
 
     path: Path
     step: int
-    wer: float | None
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,9 @@ class Trained:
     step: int
 
 
-def file_name(step: int, wer: float | None = None) -> str:
-    """The name of the checkpoint after `step` steps, and after the dev pass at that step if there is a `wer`."""
-    return f"step{step:07d}{'' if wer is None else f'-wer{wer:.4f}'}{SUFFIX}"
+def file_name(step: int, score: float | None = None, figure: DevFigure = WER) -> str:
+    """The name of the checkpoint after `step` steps, and after the dev pass at that step if there is a `score`."""
+    return f"step{step:07d}{'' if score is None else f'-{figure.name}{score:.4f}'}{SUFFIX}"
 
 
 def list_checkpoints(run: Path) -> list[Saved]:
@@ -67,16 +73,18 @@ def list_checkpoints(run: Path) -> list[Saved]:
     for path in run.glob(f"*{SUFFIX}"):
         match = _NAME.fullmatch(path.name.removesuffix(SUFFIX))
         step = int(match["step"]) if match else -1
-        found.append(Saved(path, step, float(match["wer"]) if match and match["wer"] else None))
+        found.append(Saved(path, step, float(match["score"]) if match and match["score"] else None))
     # At the same step, the one after the dev pass is the newer one.
-    return sorted(found, key=lambda saved: (saved.step, saved.wer is not None, saved.path.name), reverse=True)
+    return sorted(
+        found, key=lambda saved: (saved.step, saved.score is not None, saved.path.name), reverse=True
+    )
 
 
 def superfluous(saved: Iterable[Saved]) -> list[Saved]:
     """Those of a run's checkpoints, newest first, that are neither among the newest nor the best on dev."""
     known = [one for one in saved if one.step >= 0]
     ranked = sorted(
-        (one for one in known if one.wer is not None), key=lambda one: (one.wer or 0.0, -one.step)
+        (one for one in known if one.score is not None), key=lambda one: (one.score or 0.0, -one.step)
     )
     kept = {one.path for one in (*known[:KEEP_NEWEST], *ranked[:KEEP_BEST])}
     return [one for one in known if one.path not in kept]
@@ -88,12 +96,12 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 
 def best_checkpoint(run: Path) -> Path | None:
-    """The whole checkpoint of a run with the lowest word error rate on dev, or the newest if none was measured."""
+    """The whole checkpoint of a run with the lowest figure on dev, or the newest if none was measured."""
     saved = list_checkpoints(run)
     measured = sorted(
-        (one for one in saved if one.wer is not None), key=lambda one: (one.wer or 0.0, -one.step)
+        (one for one in saved if one.score is not None), key=lambda one: (one.score or 0.0, -one.step)
     )
-    return _first_whole([*measured, *(one for one in saved if one.wer is None)])
+    return _first_whole([*measured, *(one for one in saved if one.score is None)])
 
 
 def _first_whole(saved: Iterable[Saved]) -> Path | None:
@@ -125,10 +133,15 @@ def load_trained(path: Path) -> Trained:
     """Read a checkpoint, or the best one (on dev) of a run's folder. Runs no code from the file.
 
     Raises:
-        CheckpointError: if there is none, it is damaged, or it is not one of Leanformer's.
+        CheckpointError: if there is none, it is damaged, or it is not one of `leanformer train`.
     """
     path = find_checkpoint(path)
     stored = read_checkpoint(path)
+    if not is_recogniser(stored):
+        raise CheckpointError(
+            f"{path}: is of `leanformer pretrain`, so it cannot write anything down yet; fine-tune it: "
+            f"leanformer train RECIPE --from {path}"
+        )
     try:
         recipe = from_dict(Recipe, stored["recipe"], str(path))
     except ConfigError as error:
@@ -158,11 +171,16 @@ def find_checkpoint(path: Path) -> Path:
     return found
 
 
+def is_recogniser(stored: dict[str, Any]) -> bool:
+    """Whether a checkpoint's content is of `train`, with a tokenizer, and not of `pretrain`, which has none."""
+    return "tokenizer" in stored
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The raw content of a checkpoint file: tensors and plain values, nothing that could run.
 
     Raises:
-        CheckpointError: if it is missing, damaged, or no checkpoint of `leanformer train`.
+        CheckpointError: if it is missing, damaged, or no checkpoint of `leanformer train` or `pretrain`.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from leanformer.errors import CheckpointError
 from leanformer.train.checkpoint import KEEP_BEST, file_name, list_checkpoints, remove_unfinished, superfluous
+from leanformer.train.figure import WER, DevFigure
 from leanformer.train.recipe import ScheduleConfig
 from leanformer.train.restart import store_progress
 from leanformer.train.stopping import Interrupted, StopRequest
@@ -23,10 +24,19 @@ class Keeper(Checkpoint):
         schedule: how long, and how often to look.
         has_dev: whether there are dev passes.
         request: tells of signals.
+        figure: of the dev passes, by which checkpoints are ranked.
     """
 
-    def __init__(self, run: Path, schedule: ScheduleConfig, has_dev: bool, request: StopRequest) -> None:
+    def __init__(
+        self,
+        run: Path,
+        schedule: ScheduleConfig,
+        has_dev: bool,
+        request: StopRequest,
+        figure: DevFigure = WER,
+    ) -> None:
         self.run, self.schedule, self.has_dev, self.request = run, schedule, has_dev, request
+        self.figure = figure
         self.newest: Path | None = None
         self._saved_at = time.monotonic()
         self._dev_pending = False
@@ -63,12 +73,12 @@ class Keeper(Checkpoint):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Save a good model, or any if it is time."""
-        wer = float(trainer.callback_metrics["dev_wer"])
-        ranking = sorted(saved.wer for saved in list_checkpoints(self.run) if saved.wer is not None)
-        is_good = len(ranking) < KEEP_BEST or wer <= ranking[KEEP_BEST - 1]
+        score = float(trainer.callback_metrics[self.figure.logged])
+        ranking = sorted(saved.score for saved in list_checkpoints(self.run) if saved.score is not None)
+        is_good = len(ranking) < KEEP_BEST or score <= ranking[KEEP_BEST - 1]
         ends = trainer.global_step >= self.schedule.max_steps
         if is_good or ends or self._is_time() or self.request.signal_number is not None:
-            self._save(trainer, wer)
+            self._save(trainer, score)
         if self.request.signal_number is not None and not ends:
             self._stop()
 
@@ -79,10 +89,10 @@ class Keeper(Checkpoint):
     def _is_time(self) -> bool:
         return time.monotonic() - self._saved_at >= 60.0 * self.schedule.checkpoint_minutes
 
-    def _save(self, trainer: Any, wer: float | None = None, dev_pending: bool = False) -> None:
+    def _save(self, trainer: Any, score: float | None = None, dev_pending: bool = False) -> None:
         _require_finite(trainer)
         self._dev_pending = dev_pending
-        self.newest = self.run / file_name(trainer.global_step, wer)
+        self.newest = self.run / file_name(trainer.global_step, score, self.figure)
         trainer.save_checkpoint(self.newest)
         self._saved_at = time.monotonic()
         for saved in superfluous(list_checkpoints(self.run)):

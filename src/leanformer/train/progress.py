@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from leanformer.train.checkpoint import Saved
+from leanformer.train.figure import WER, DevFigure
 
 _LOG = logging.getLogger(__name__)
 MOST_STEPS_BETWEEN_LINES = 100
@@ -33,8 +34,10 @@ class Figures:
     times_real_time: float | None = None
     seconds_left: float | None = None
     dev: dict[str, float] = field(default_factory=dict)
-    best_wer: float | None = None
+    best: float | None = None
     best_step: int = 0
+    figure: DevFigure = WER
+    """Which of `dev` the run is judged by; `best` is the best of it."""
 
     @property
     def heading(self) -> str:
@@ -53,15 +56,18 @@ class Figures:
 
     def dev_line(self) -> str:
         """The figures of a dev pass, in one line."""
-        others = "".join(f", {name} {value:#.4g}" for name, value in self.dev.items() if name != "wer")
-        best = "" if self.best_wer is None else f" (best {self.best_wer:.1%} at step {self.best_step})"
-        return f"{self.heading}  dev: WER {self.dev['wer']:.1%}{others}{best}"
+        figure = self.figure
+        others = "".join(f", {name} {value:#.4g}" for name, value in self.dev.items() if name != figure.name)
+        best = "" if self.best is None else f" (best {figure.told(self.best)} at step {self.best_step})"
+        return f"{self.heading}  dev: {figure.title} {figure.told(self.dev[figure.name])}{others}{best}"
 
     def short(self) -> str:
         """What stands beside a bar."""
         told = [f"loss {self.metrics['loss']:.3f}"] if "loss" in self.metrics else []
-        if self.best_wer is not None and "wer" in self.dev:
-            told.append(f"dev WER {self.dev['wer']:.1%} (best {self.best_wer:.1%})")
+        figure = self.figure
+        if self.best is not None and figure.name in self.dev:
+            now = figure.told(self.dev[figure.name])
+            told.append(f"dev {figure.title} {now} (best {figure.told(self.best)})")
         if self.times_real_time is not None:
             told.append(f"{self.times_real_time:.0f}x real time")
         if self.seconds_left is not None:
@@ -153,13 +159,14 @@ class Monitor(Callback):
     Args:
         display: where the figures go.
         best: the best checkpoint so far of a run that is resumed.
+        figure: of the dev passes, by which the run is judged.
     """
 
-    def __init__(self, display: Display, best: Saved | None = None) -> None:
+    def __init__(self, display: Display, best: Saved | None = None, figure: DevFigure = WER) -> None:
         self.display = display
-        self.figures = Figures(0)
+        self.figures = Figures(0, figure=figure)
         if best is not None:
-            self.figures.best_wer, self.figures.best_step = best.wer, best.step
+            self.figures.best, self.figures.best_step = best.score, best.step
         self._every = MOST_STEPS_BETWEEN_LINES
         self._first_step = 0
         self._started = self._window_started = self._drawn = 0.0
@@ -204,9 +211,9 @@ class Monitor(Callback):
         figures = self.figures
         measured = trainer.callback_metrics
         figures.dev = {k.removeprefix("dev/"): float(v) for k, v in measured.items() if k.startswith("dev/")}
-        figures.dev["wer"] = wer = float(measured["dev_wer"])
-        if figures.best_wer is None or wer <= figures.best_wer:
-            figures.best_wer, figures.best_step = wer, trainer.global_step
+        figures.dev[figures.figure.name] = score = float(measured[figures.figure.logged])
+        if figures.best is None or score <= figures.best:
+            figures.best, figures.best_step = score, trainer.global_step
         self.display.dev(figures)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

@@ -16,6 +16,7 @@ from leanformer.features.spec import FeatureSpec
 from leanformer.model import SpeechModel
 from leanformer.train.prepare import Prepared
 from leanformer.train.progress import SAMPLE_RATE
+from leanformer.train.recipe import ScheduleConfig
 
 
 @dataclass(frozen=True)
@@ -90,30 +91,33 @@ def describe(prepared: Prepared, model: SpeechModel, usable: Usable) -> list[str
     if prepared.dev is not None:
         lines.append(f"dev: {len(prepared.dev)} utterances, {_seconds(prepared.dev) / 3600:.2f} h")
     lines.append(
-        f"model: {_in_words(parameters)} parameters, {encoder.depth} layers of {encoder.model_dim}, subsampling by "
+        f"model: {in_words(parameters)} parameters, {encoder.depth} layers of {encoder.model_dim}, subsampling by "
         f"{encoder.subsampling.factor}, {len(prepared.tokenizer)} tokens"
     )
-    lines.append(_describe_batches(prepared.stream))
+    lines.append(describe_batches(prepared.stream))
     return lines
 
 
-def describe_schedule(prepared: Prepared, run: Path, device: str) -> str:
+def describe_schedule(
+    schedule: ScheduleConfig, stream: BatchStream, has_dev: bool, run: Path, device: str
+) -> str:
     """How long the run goes on, and where."""
-    schedule = prepared.recipe.schedule
-    epochs = schedule.max_steps / len(prepared.stream.epoch(0))
+    epochs = schedule.max_steps / len(stream.epoch(0))
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
-    dev = f"dev pass every {schedule.dev_every_steps}, " if prepared.dev is not None else ""
+    dev = f"dev pass every {schedule.dev_every_steps}, " if has_dev else ""
     return (
         f"run: {run}, {schedule.max_steps} steps ({epochs:.1f} epochs), {dev}"
         f"checkpoint every {schedule.checkpoint_minutes:g} min, on {device}{threads}"
     )
 
 
-def _in_words(count: int) -> str:
+def in_words(count: int) -> str:
+    """A number of parameters for a person."""
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} thousand"
 
 
-def _describe_batches(stream: BatchStream) -> str:
+def describe_batches(stream: BatchStream) -> str:
+    """How many batches there are, and of which shapes."""
     plan = stream.epoch(0)
     shapes = sorted({(batch.samples, len(batch.rows)) for batch in plan.batches})
     told = ", ".join(f"{rows} x {samples / SAMPLE_RATE:.1f} s" for samples, rows in _ends(shapes))
