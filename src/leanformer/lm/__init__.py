@@ -1,0 +1,1 @@
+"""Building language models: counting, smoothing, pruning, reading ARPA files."""
