@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shlex
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from leanformer.cli.outcome import OK, UsageError
+from leanformer.cli.runs import let_threads_sleep, log_to_standard_error, resume_command, say
 
 _Several = Parameter(negative=(), consume_multiple=True)
 
@@ -39,9 +36,7 @@ def train(
             weights as far as they fit.
         resume: Go on from the newest checkpoint in that folder. What changed in the recipe is shown.
     """
-    # A thread of torch's that waits shall sleep, not spin: on the same cores the next batches are made. Torch reads
-    # this when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_sleep()
     # Here, not above, for a quick --help.
     from leanformer.train.overrides import load_recipe
 
@@ -55,55 +50,14 @@ def train(
     from leanformer.train.progress import Bar, Lines
     from leanformer.train.stopping import Interrupted
 
-    on_terminal = sys.stderr.isatty()
-    _log_to_standard_error(with_time=not on_terminal)
+    on_terminal = log_to_standard_error()
     try:
         best = train_run(
             chosen, data or (default_data_folder(),), run, resume, Bar() if on_terminal else Lines(), initial
         )
     except Interrupted as interrupted:
-        _say(str(interrupted), f"to go on: {_resume_command(recipe, data, changes, run)}")
+        say(str(interrupted), f"to go on: {resume_command('train', recipe, data, changes, run)}")
         return 128 + interrupted.signal_number
     bundle = Path("bundles") / chosen.name
-    _say(f"best model: {best}", f"next: {shlex.join(['leanformer', 'export', str(best), '-o', str(bundle)])}")
+    say(f"best model: {best}", f"next: {shlex.join(['leanformer', 'export', str(best), '-o', str(bundle)])}")
     return OK
-
-
-def _resume_command(recipe: Path, data: Sequence[Path], changes: Sequence[str], run: Path) -> str:
-    arguments = ["leanformer", "train", str(recipe)]
-    if data:
-        arguments += ["--data", *map(str, data)]
-    if changes:
-        arguments += ["--set", *changes]
-    return shlex.join([*arguments, "-o", str(run), "--resume"])
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
-
-
-class _ToStandardError(logging.Handler):
-    """Lines on what standard error is at that moment: a progress bar replaces it, to stay below the lines."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _say(self.format(record))
-
-
-class _Lines(logging.Formatter):
-    """Warnings are called so; the rest is as it is."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        line = super().formatMessage(record)
-        return f"warning: {line}" if record.levelno >= logging.WARNING else line
-
-
-def _log_to_standard_error(with_time: bool) -> None:
-    handler = _ToStandardError()
-    handler.setFormatter(_Lines("%(asctime)s  %(message)s" if with_time else "%(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("leanformer")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    # Its reports of what was read stand in the run's own summary; what was skipped is a warning, and remains.
-    logging.getLogger("leanformer.data.corpora").setLevel(logging.WARNING)

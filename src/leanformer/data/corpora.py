@@ -81,6 +81,7 @@ def read_corpus(
     exclude: Sequence[str] = (),
     normalize: Normalize | None = None,
     unspellable: Unspellable | None = None,
+    with_text: bool = True,
 ) -> tuple[CutSet, CorpusReport]:
     """Read one corpus, or all corpora of a folder.
 
@@ -90,6 +91,7 @@ def read_corpus(
         exclude: names of corpora folders to leave out.
         normalize: applied to each transcript.
         unspellable: gives the characters of a normalised transcript that the tokenizer lacks.
+        with_text: whether an utterance needs a transcript; without, any folder of recordings is a corpus, too.
 
     Utterances without text or audio, or that cannot be spelled, are skipped and counted.
     Durations come from the layout where it states them, since opening every file is slow; so they are good to
@@ -97,10 +99,10 @@ def read_corpus(
 
     Raises DataError if nothing is left or no layout fits.
     """
-    sieve = _Sieve(normalize or str.strip, unspellable or (lambda text: set()))
+    sieve = _Sieve(normalize or str.strip, unspellable or (lambda text: set()), with_text)
     cuts: list[MonoCut] = []
     splits: set[str] = set()
-    for corpus in find_corpora(Path(path), exclude):
+    for corpus in find_corpora(Path(path), exclude, with_text):
         for utterance in corpus.read():
             splits.add(utterance.split)
             if in_split(utterance.split, split):
@@ -117,8 +119,8 @@ def read_corpus(
 class _Sieve:
     """Turns utterances into cuts, and counts those it holds back."""
 
-    def __init__(self, normalize: Normalize, unspellable: Unspellable) -> None:
-        self._normalize, self._unspellable = normalize, unspellable
+    def __init__(self, normalize: Normalize, unspellable: Unspellable, with_text: bool) -> None:
+        self._normalize, self._unspellable, self._with_text = normalize, unspellable, with_text
         self._ids: set[str] = set()
         self._counts: dict[str, int] = {}
         self._seconds = 0.0
@@ -141,7 +143,7 @@ class _Sieve:
         utterance = replace(utterance, text=self._normalize(utterance.text))
         strange = self._unspellable(utterance.text)
         self._strange |= strange
-        if not utterance.text:
+        if self._with_text and not utterance.text:
             return self._skip("empty_text", name)
         if strange:
             return self._skip("unspellable", name)

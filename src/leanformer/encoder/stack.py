@@ -1,5 +1,6 @@
 """Blocks on top of one another by `layer_map`; weights per block, state per depth."""
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,11 +33,16 @@ class Layers(nn.Module):
         )
 
     def run_layers(
-        self, x: Tensor, lengths: Tensor, states: tuple[Any, ...], start: int = 0
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        states: tuple[Any, ...],
+        start: int = 0,
+        also: Collection[int] = (),
     ) -> tuple[dict[int, Tensor], tuple[Any, ...]]:
         """Run as many layers as there are `states`, from depth `start` (0 = the first) on, on x (B, T', D).
 
-        Returns the outputs at exits, taps and the last layer run, by depth, and the states.
+        Returns the outputs at exits, taps, depths that `also` names and the last layer run, by depth, and the states.
         """
         outputs: dict[int, Tensor] = {}
         following = []
@@ -45,7 +51,7 @@ class Layers(nn.Module):
             x, _, after = self.block_at(depth - 1)(x, lengths, before)
             following.append(after)
             tapped = str(depth) in self.taps
-            if tapped or depth == last or depth in self.config.exits:
+            if tapped or depth == last or depth in self.config.exits or depth in also:
                 outputs[depth] = x
             if tapped and depth < last:
                 x = self.taps[str(depth)](x)

@@ -27,6 +27,7 @@ _MARKED = (
 )
 # Any tree may hold pairs, so this one is asked only where no other layout is found.
 _PAIRS = Layout("recordings with a .txt of the same name", text_pairs.detects, text_pairs.read)
+_AUDIO = Layout("recordings alone", text_pairs.has_audio, text_pairs.read)
 
 
 @dataclass(frozen=True)
@@ -46,29 +47,35 @@ class Corpus:
         return self.layout.read(self.path)
 
 
-def find_corpora(root: Path, exclude: Sequence[str] = ()) -> list[Corpus]:
+def find_corpora(root: Path, exclude: Sequence[str] = (), with_text: bool = True) -> list[Corpus]:
     """Return the corpus at `root`, or those inside it in order of name, without those named in `exclude`.
 
-    Raises DataError if there is none, saying what was looked for.
+    Without `with_text`, any folder with recordings is one. Raises DataError if there is none, saying what was looked
+    for.
     """
+    unmarked = _PAIRS if with_text else _AUDIO
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; expected a corpus, or a folder of corpora")
-    found = _search(root.resolve(), frozenset(exclude), _DEPTH)
+    found = _search(root.resolve(), frozenset(exclude), _DEPTH, unmarked)
     if not found:
-        looked_for = "; ".join(layout.name for layout in (*_MARKED, _PAIRS))
+        looked_for = "; ".join(layout.name for layout in (*_MARKED, unmarked))
         left_out = f" (left out: {', '.join(exclude)})" if exclude else ""
         raise DataError(f"{root}: no corpus here nor below{left_out}; looked for {looked_for}")
     return found
 
 
-def _search(path: Path, exclude: frozenset[str], depth: int) -> list[Corpus]:
+def _search(path: Path, exclude: frozenset[str], depth: int, unmarked: Layout) -> list[Corpus]:
     marked = _marked(path, exclude, depth)
     if not marked:
-        return [Corpus(path, _PAIRS)] if path.is_dir() and _PAIRS.detects(path) else []
+        return [Corpus(path, unmarked)] if path.is_dir() and unmarked.detects(path) else []
     if marked[0].path == path:
         return marked
-    # Some children have marks: pairs in the others count as well.
-    return [corpus for child in _children(path, exclude) for corpus in _search(child, exclude, depth - 1)]
+    # Some children have marks: pairs, or recordings, in the others count as well.
+    return [
+        corpus
+        for child in _children(path, exclude)
+        for corpus in _search(child, exclude, depth - 1, unmarked)
+    ]
 
 
 def _marked(path: Path, exclude: frozenset[str], depth: int) -> list[Corpus]:

@@ -17,6 +17,11 @@ def detects(folder: Path) -> bool:
     return any(path.with_suffix(".txt").is_file() for path in _recordings(folder))
 
 
+def has_audio(folder: Path) -> bool:
+    """Tell whether there is any recording in the tree: enough where nobody asks for transcripts."""
+    return any(True for _ in _recordings(folder))
+
+
 def read(folder: Path) -> Iterator[Utterance]:
     """Yield all recordings; one without a text file has an empty transcript, so it is skipped and counted."""
     for path in sorted(_recordings(folder)):

@@ -1,0 +1,1 @@
+"""Self-supervised pre-training: an encoder learns from audio without transcripts."""
