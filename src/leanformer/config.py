@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
-from leanformer.config_types import PositiveInt, Probability, Share
+from leanformer.config_types import NotNegative, PositiveInt, Probability, Share
 
 
 class Frozen(BaseModel):
@@ -210,6 +210,37 @@ class SecondPassConfig(Frozen):
     chunk_size: PositiveInt = 16
     lookahead: NonNegativeInt = 8
     left_context: PositiveInt = 64
+
+
+Factorization = Literal["hat", "softmax"]
+
+
+class TransducerConfig(Frozen):
+    """A transducer's predictor and joiner (Graves 2012), and how it is trained."""
+
+    predictor: Literal["stateless", "lstm"] = "stateless"
+    context: PositiveInt = 2
+    """Tokens that the stateless predictor sees; an LSTM sees all."""
+    predictor_dim: PositiveInt = 256
+    joint_dim: PositiveInt = 256
+    tied: bool = True
+    """Use the predictor's embedding as the joiner's output weights (Botros et al. 2021, arXiv 2109.07513)."""
+    factorization: Factorization = "hat"
+    """`softmax`: one over all tokens. `hat`: a sigmoid for the blank, a softmax over the labels (Variani et al. 2020,
+    arXiv 2003.07705), which makes the internal language model known."""
+    fast_emit: NotNegative = 0.0
+    """Lambda of FastEmit (Yu et al. 2021, arXiv 2010.11148): the larger, the earlier tokens come, with more errors."""
+    dropout: Probability = 0.1
+    """Of the predictor's embedded tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.tied and self.predictor_dim != self.joint_dim:
+            raise ValueError(
+                f"predictor_dim {self.predictor_dim} must equal joint_dim {self.joint_dim}, or set tied = false: "
+                "tied weights have one width"
+            )
+        return self
 
 
 class ModelConfig(Frozen):
