@@ -18,21 +18,21 @@ from leanformer.errors import DataError
 PROBE = """
 from leanformer.cli import app
 from leanformer.cli.app import Verb, main
-sys.modules["leanformer.cli.probe"] = module = type(sys)("leanformer.cli.probe")
-module.probe = lambda: print("something")
-app.VERBS = (Verb("probe", "Try something."),)
+sys.modules["leanformer.cli.attempt"] = module = type(sys)("leanformer.cli.attempt")
+module.attempt = lambda: print("something")
+app.VERBS = (Verb("attempt", "Try something."),)
 """
 
 
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes `leanformer probe` do what it is told to."""
+    """Makes `leanformer attempt` do what it is told to."""
 
     def make(action: Callable[[], object], extra: str | None = None) -> None:
-        module = type(sys)("leanformer.cli.probe")
-        module.probe = action  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "leanformer.cli.probe", module)
-        monkeypatch.setattr(app_module, "VERBS", (*VERBS, Verb("probe", "Try something.", extra)))
+        module = type(sys)("leanformer.cli.attempt")
+        module.attempt = action  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "leanformer.cli.attempt", module)
+        monkeypatch.setattr(app_module, "VERBS", (*VERBS, Verb("attempt", "Try something.", extra)))
 
     return make
 
@@ -72,34 +72,34 @@ def test_errors_are_one_line(
     message: str,
 ) -> None:
     verb(raising(error))
-    assert main(["probe"]) == code
+    assert main(["attempt"]) == code
     assert capsys.readouterr().err == f"leanformer: error: {message}\n"
 
 
 def test_interruption_is_quiet(verb: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     verb(raising(KeyboardInterrupt()))
-    assert main(["probe"]) == 130
+    assert main(["attempt"]) == 130
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(verb: Callable[..., None]) -> None:
     verb(raising(ZeroDivisionError("x")))
     with pytest.raises(ZeroDivisionError):
-        main(["probe"])
+        main(["attempt"])
 
 
 def test_what_a_verb_returns_is_the_exit_code(verb: Callable[..., None]) -> None:
     verb(lambda: 1)
-    assert main(["probe"]) == 1
+    assert main(["attempt"]) == 1
     verb(lambda: None)
-    assert main(["probe"]) == 0
+    assert main(["attempt"]) == 0
 
 
 def test_a_missing_extra_is_named_with_its_cure(
     verb: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     verb(lambda: __import__("package_of_no_one.part"), extra="train")
-    assert main(["probe"]) == 1
+    assert main(["attempt"]) == 1
     message = "package_of_no_one is not installed: this command needs `pip install 'leanformer[train]'`"
     assert capsys.readouterr().err == f"leanformer: error: {message}\n"
 
@@ -107,7 +107,7 @@ def test_a_missing_extra_is_named_with_its_cure(
 def test_a_broken_import_is_no_missing_extra(verb: Callable[..., None]) -> None:
     verb(lambda: __import__("leanformer.nothing"), extra="train")
     with pytest.raises(ModuleNotFoundError, match=r"leanformer\.nothing"):
-        main(["probe"])
+        main(["attempt"])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_version() -> None:
 def test_a_reader_that_goes_away_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    code = f"import sys\n{PROBE}\nsys.exit(main(['probe']))"
+    code = f"import sys\n{PROBE}\nsys.exit(main(['attempt']))"
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, env=buffered(), check=False
     )
@@ -167,7 +167,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_a_full_disk_behind_standard_output() -> None:
-    code = f"import sys\n{PROBE}\nsys.exit(main(['probe']))"
+    code = f"import sys\n{PROBE}\nsys.exit(main(['attempt']))"
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-c", code],

@@ -42,8 +42,12 @@ class Verb:
 VERBS = (
     Verb("transcribe", "Write down the speech in files, folders or standard input."),
     Verb("evaluate", "Measure a bundle's word error rate and speed on transcribed speech.", "evaluate"),
+    Verb("lm", "Build a language model from text."),
+    Verb("tune", "Find how much a language model should count, on transcribed speech.", "evaluate"),
     Verb("train", "Train a recogniser from a recipe.", "train"),
     Verb("pretrain", "Pre-train an encoder on audio without transcripts.", "train"),
+    Verb("consistency", "Measure how alike the layers of an encoder are.", "train"),
+    Verb("probe", "Read phones out of each layer of an encoder, linearly.", "train"),
     Verb("tokenizer", "Train a tokenizer on the transcripts of a corpus.", "train"),
     Verb("align", "Align transcripts with their audio, as targets for training.", "train"),
     Verb("export", "Turn a checkpoint into a bundle that runs without torch.", "export"),

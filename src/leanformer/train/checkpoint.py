@@ -18,10 +18,12 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
+from leanformer.config import Frozen
 from leanformer.config_toml import from_dict
 from leanformer.errors import CheckpointError, ConfigError
 from leanformer.model import SpeechModel
@@ -38,6 +40,8 @@ _NAME = re.compile(rf"(?:best-)?step(?P<step>\d+)(?:-(?:{_NAMES})(?P<score>\d+\.
 _KEYS = {"recipe", "state_dict", "global_step"}
 KEEP_NEWEST = 2
 KEEP_BEST = 2
+
+R = TypeVar("R", bound=Frozen)
 
 
 @dataclass(frozen=True)
@@ -142,19 +146,29 @@ def load_trained(path: Path) -> Trained:
             f"{path}: is of `leanformer pretrain`, so it cannot write anything down yet; fine-tune it: "
             f"leanformer train RECIPE --from {path}"
         )
+    recipe = stored_recipe(Recipe, stored, path)
+    model = SpeechModel(recipe.model)
+    fill_in(model, stored, path)
+    return Trained(
+        model.eval(), recipe, Tokenizer.from_bytes(stored["tokenizer"]), int(stored["global_step"])
+    )
+
+
+def stored_recipe(cls: type[R], stored: dict[str, Any], path: Path) -> R:
+    """The recipe in a checkpoint's content (CheckpointError if this version cannot read it)."""
     try:
-        recipe = from_dict(Recipe, stored["recipe"], str(path))
+        return from_dict(cls, stored["recipe"], str(path))
     except ConfigError as error:
         raise CheckpointError(f"{error}; the checkpoint is of another version of Leanformer") from None
-    model = SpeechModel(recipe.model)
+
+
+def fill_in(model: nn.Module, stored: dict[str, Any], path: Path) -> None:
+    """Give a model the weights in a checkpoint's content (CheckpointError if they do not fit)."""
     weights = {k.removeprefix("model."): v for k, v in stored["state_dict"].items() if k.startswith("model.")}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit its recipe: {error}") from None
-    return Trained(
-        model.eval(), recipe, Tokenizer.from_bytes(stored["tokenizer"]), int(stored["global_step"])
-    )
 
 
 def find_checkpoint(path: Path) -> Path:
