@@ -244,11 +244,12 @@ class TransducerConfig(Frozen):
 
 
 class ModelConfig(Frozen):
-    """A recogniser: encoder, CTC output, and optionally a phone head and a second pass."""
+    """A recogniser: encoder, CTC output, and optionally a phone head, a second pass and a transducer."""
 
     vocabulary_size: PositiveInt = 128
     encoder: EncoderConfig = EncoderConfig()
     second: SecondPassConfig | None = None
+    transducer: TransducerConfig | None = None
     exit_heads: Literal["shared", "own"] = "shared"
     """Whether all `encoder.exits` use one CTC output layer or each has its own."""
     phone_head: PhoneHeadConfig | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from leanformer.encoder.cascade import Cascade, SecondPass
 from leanformer.encoder.encoder import Encoder, EncoderState
 from leanformer.errors import ConfigError
 from leanformer.layers.streaming import Context
+from leanformer.transducer.transducer import Transducer
 
 NUM_BINS = 80
 BLANK_ID = 0
@@ -33,6 +35,10 @@ class Outputs:
     """`log_probs` at the exits below, by depth, if they were asked for."""
     second: Tensor | None = None
     """`log_probs` of the second pass, if there is one."""
+    encoded: Tensor | None = None
+    """What the first pass gave, (B, T', D): a transducer reads it."""
+    second_encoded: Tensor | None = None
+    """What the second pass gave, if there is one."""
 
 
 class PhoneHead(nn.Module):
@@ -106,6 +112,9 @@ class SpeechModel(nn.Module):
         self.encoder = Encoder(config.encoder, NUM_BINS, taps)
         self.second = None if config.second is None else SecondPass(config.second, config.second_layers)
         self.output = nn.Linear(config.encoder.model_dim, config.vocabulary_size)
+        self.transducer: Transducer | None = None
+        if config.transducer is not None:
+            self.transducer = Transducer(config.encoder.model_dim, config.transducer, config.vocabulary_size)
         own = config.encoder.exits[:-1] if config.exit_heads == "own" else ()
         self.exit_outputs = nn.ModuleDict(
             {str(depth): nn.Linear(config.encoder.model_dim, config.vocabulary_size) for depth in own}
@@ -184,21 +193,26 @@ class SpeechModel(nn.Module):
             phone_logits = self.phone_head.logits(found[self.config.phone_head.depth]).float()
         last = len(state.layers)
         exits = [exit for exit in self.config.encoder.exits if exit < last] if with_exits else []
-        encoded = self.encoder.final(found[last], lengths, last)
-        return Outputs(
-            self.log_probs(encoded, last),
-            lengths,
-            phone_logits,
-            {exit: self._exit(found, lengths, exit) for exit in exits},
-            self._second(encoded, lengths, context),
-        )
+        exit_probs = {exit: self._exit(found, lengths, exit) for exit in exits}
+        return self._outputs(found[last], lengths, context, last, phone_logits, exit_probs)
 
-    def _second(self, encoded: Tensor, lengths: Tensor, context: Context) -> Tensor | None:
-        """Log-probabilities of the second pass: in full context where the first is, else in its own."""
+    def _outputs(
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        context: Context,
+        depth: int,
+        phone_logits: Tensor | None = None,
+        exits: Mapping[int, Tensor] = MappingProxyType({}),
+    ) -> Outputs:
+        """All that is made of the last layer run; the second pass sees all if the first does, else its own context."""
+        encoded = self.encoder.final(x, lengths, depth)
+        log_probs = self.log_probs(encoded, depth)
         if self.second is None:
-            return None
+            return Outputs(log_probs, lengths, phone_logits, exits, encoded=encoded)
         full = context.chunk_size >= encoded.shape[1]
-        return self.log_probs(self.second.whole(encoded, lengths, context if full else self.second.context))
+        second = self.second.whole(encoded, lengths, context if full else self.second.context)
+        return Outputs(log_probs, lengths, phone_logits, exits, self.log_probs(second), encoded, second)
 
     def phone_outputs(self, normalized: Tensor, lengths: Tensor, context: Context) -> Tensor:
         """Phone logits (B, T', slots, P) alone: the layers above the head are not run."""
@@ -222,7 +236,4 @@ class SpeechModel(nn.Module):
         start, last = self.config.phone_head.depth, depth or self.config.encoder.depth
         states = self.initial_state(posteriors.shape[0], context).layers[start:last]
         found, _ = self.encoder.run_layers(self.phone_head.tell(posteriors), lengths, states, start=start)
-        encoded = self.encoder.final(found[last], lengths, last)
-        return Outputs(
-            self.log_probs(encoded, last), lengths, None, second=self._second(encoded, lengths, context)
-        )
+        return self._outputs(found[last], lengths, context, last)

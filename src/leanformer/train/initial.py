@@ -1,26 +1,19 @@
 """Starting a run from the weights of another: fine-tuning, or going on after a pass such as `swap_attention`."""
 
 import logging
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 from torch import Tensor
 
-from leanformer.config_toml import from_dict
-from leanformer.errors import ConfigError, ExportError
-from leanformer.export.bundle import CONFIG, FP32, INT8
-from leanformer.export.recover import recover_weights
-from leanformer.layers.streaming import Context
+from leanformer.errors import ConfigError, MissingExtraError
 from leanformer.model import SpeechModel
 from leanformer.runtime.bundle import DEFAULT, Bundle
 from leanformer.runtime.manifest import FILE_NAME
 from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.checkpoint import find_checkpoint, read_checkpoint
-from leanformer.train.recipe import Recipe
 from leanformer.train.text_injection import TextSpeaker
 
 _LOG = logging.getLogger(__name__)
@@ -45,9 +38,15 @@ def read_initial(path: Path) -> Initial:
     Raises:
         CheckpointError, BundleError: it is none of these, or damaged.
         ConfigError: the bundle was exported by a version with which this one has too little in common.
+        MissingExtraError: reading a bundle needs the extra [export].
     """
     if str(path) == DEFAULT or (path / FILE_NAME).is_file():
-        return _from_bundle(Bundle.open(str(path)))
+        try:
+            # Here, not above: only this needs what exports need.
+            from leanformer.train.initial_bundle import read_bundle
+        except ModuleNotFoundError as error:
+            raise MissingExtraError((error.name or "onnx").split(".")[0], "export") from error
+        return Initial(*read_bundle(Bundle.open(str(path))), bank=None)
     path = find_checkpoint(path)
     stored = read_checkpoint(path)
     weights = {
@@ -58,22 +57,6 @@ def read_initial(path: Path) -> Initial:
     return Initial(
         str(path), weights, Tokenizer.from_bytes(stored["tokenizer"]), stored.get("posterior_bank")
     )
-
-
-def _from_bundle(bundle: Bundle) -> Initial:
-    """Weights of the float32 graph if the bundle has it; int8 ones have lost little that training will not mend."""
-    manifest = bundle.manifest
-    precision = FP32 if FP32 in manifest.graphs else INT8
-    text = (bundle.folder / CONFIG).read_text(encoding="utf-8")
-    recipe = from_dict(Recipe, tomllib.loads(text), str(bundle.folder / CONFIG))
-    context = Context(round(manifest.max_chunk_ms / manifest.step_ms), manifest.left_context_frames)
-    _LOG.info("%s: reading the weights out of the %s graph", bundle.folder, precision)
-    try:
-        weights = recover_weights(onnx.load(bundle.graph_path(precision)), recipe.model, context)
-    except ExportError as error:
-        raise ConfigError(f"{bundle.folder}: {error}") from None
-    tokenizer = Tokenizer.from_bytes(bundle.tokenizer_path.read_bytes())
-    return Initial(str(bundle.folder), weights, tokenizer, None)
 
 
 def take_weights(model: SpeechModel, initial: Initial) -> None:

@@ -1,11 +1,12 @@
 """The Lightning module: one training step, one dev step, one optimiser."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import lightning
 import torch
-from jiwer import process_words
 from torch import Tensor
 
 from leanformer.data.loader import TrainingBatch
@@ -13,9 +14,11 @@ from leanformer.features.augmentation import SpecAugment
 from leanformer.features.fbank import Fbank
 from leanformer.layers.normalization import BatchNorm
 from leanformer.layers.streaming import Context
-from leanformer.model import BLANK_ID, SpeechModel
+from leanformer.model import Outputs, SpeechModel
 from leanformer.text.tokenizer import Tokenizer
-from leanformer.train.objective import ctc_loss, exits_loss, phone_loss, phone_targets, placed_loss
+from leanformer.train.dev_errors import DevErrors
+from leanformer.train.losses import Loss, losses
+from leanformer.train.objective import ctc_loss, phone_loss, phone_targets, placed_loss
 from leanformer.train.optimizers import make_optimizer
 from leanformer.train.recipe import Recipe, drawable_depths
 from leanformer.train.schedule import (
@@ -48,7 +51,7 @@ class Training(lightning.LightningModule):
         self.fbank = Fbank()
         self.augment = SpecAugment(recipe.augment.spec)
         self.speaker = speaker
-        self._edits = {"first": 0, "last": 0, "words": 0}  # word errors and words of the dev data so far
+        self._errors = DevErrors(model, tokenizer, with_ctc=recipe.objective.ctc_weight > 0.0)
         if recipe.objective.freeze_first:
             train_second_alone(model)
 
@@ -86,17 +89,9 @@ class Training(lightning.LightningModule):
             with_exits = recipe.objective.exit_weight > 0.0
             out = self.model.train_outputs(features, lengths, context, self._depth(), with_exits)
             logits = out.phone_logits
-            ctc = ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths)
-            loss = loss + weight * ctc
-            logs["train/ctc"] = ctc.detach()
-            if out.second is not None:
-                second = ctc_loss(out.second, out.lengths, batch.targets, batch.target_lengths)
-                loss = loss + weight * recipe.objective.second_weight * second
-                logs["train/second"] = second.detach()
-            if out.exits:
-                exits = exits_loss(out, batch.targets, batch.target_lengths)
-                loss = loss + weight * recipe.objective.exit_weight * exits
-                logs["train/exits"] = exits.detach()
+            for one in self._losses(out, batch.targets, batch.target_lengths):
+                loss = loss + weight * one.weight * one.value
+                logs[f"train/{one.name}"] = one.value.detach()
         else:
             logits = self.model.phone_outputs(features, lengths, context)
         if logits is not None and phones is not None:
@@ -142,16 +137,18 @@ class Training(lightning.LightningModule):
         context = draw_context(recipe.context, recipe.seed, step, recipe.text.frames)
         spoken = batch.posteriors.to(device), batch.lengths.to(device)
         out = self.model.text_outputs(*spoken, context, self._depth(above_phones=True))
-        wanted = (batch.targets.to(device), batch.target_lengths.to(device))
+        wanted = batch.targets.to(device), batch.target_lengths.to(device)
         placed = step < recipe.text.start_step + recipe.text.placed_steps
+        found = self._losses(out, *wanted, batch.places.to(device) if placed else None)
+        return torch.stack([one.weight * one.value for one in found]).sum()
 
-        def loss(log_probs: Tensor) -> Tensor:
-            if placed:
-                return placed_loss(log_probs, out.lengths, *wanted, batch.places.to(device))
-            return ctc_loss(log_probs, out.lengths, *wanted)
-
-        first = loss(out.log_probs)
-        return first if out.second is None else first + recipe.objective.second_weight * loss(out.second)
+    def _losses(
+        self, out: Outputs, targets: Tensor, target_lengths: Tensor, places: Tensor | None = None
+    ) -> Iterator[Loss]:
+        """All losses of some outputs; with the tokens' places known, cross-entropy there instead of CTC."""
+        wanted = {"lengths": out.lengths, "targets": targets, "target_lengths": target_lengths}
+        ctc = partial(ctc_loss, **wanted) if places is None else partial(placed_loss, **wanted, places=places)
+        return losses(self.model, out, targets, target_lengths, self.recipe.objective, ctc)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the posterior bank, which later text batches are drawn from."""
@@ -168,34 +165,16 @@ class Training(lightning.LightningModule):
         context = Context(self.recipe.context.dev_chunk_size, self.recipe.context.dev_left_context)
         features, lengths = self.fbank(batch.waveforms, batch.lengths)
         out = self.model.train_outputs(self.model.normalize(features), lengths, context)
-        self.log(
-            "dev/ctc", ctc_loss(out.log_probs, out.lengths, batch.targets, batch.target_lengths), batch_size=1
-        )
-        last = out.log_probs if out.second is None else out.second
-        for row in range(len(last)):
-            count = int(batch.target_lengths[row])
-            if count == 0:
-                continue
-            wanted = self.tokenizer.decode(batch.targets[row, :count].tolist())
-            self._edits["words"] += len(wanted.split())
-            size = int(out.lengths[row])
-            self._edits["last"] += self._errors(wanted, last[row, :size])
-            if out.second is not None:
-                self._edits["first"] += self._errors(wanted, out.log_probs[row, :size])
-
-    def _errors(self, wanted: str, log_probs: Tensor) -> int:
-        """Word errors of the best path through (T, V)."""
-        tokens = torch.unique_consecutive(log_probs.argmax(dim=-1))
-        measured = process_words(wanted, self.tokenizer.decode(tokens[tokens != BLANK_ID].tolist()))
-        return int(measured.substitutions + measured.deletions + measured.insertions)
+        for one in self._losses(out, batch.targets, batch.target_lengths):
+            self.log(f"dev/{one.name}", one.value, batch_size=1)
+        self._errors.add(out, batch.targets, batch.target_lengths)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the word error rate over the dev data, and that of the first pass where there are two."""
-        words = max(1, self._edits["words"])
-        self.log("dev_wer", self._edits["last"] / words, prog_bar=True)
-        if self.model.second is not None:
-            self.log("dev/first_wer", self._edits["first"] / words)
-        self._edits = dict.fromkeys(self._edits, 0)
+        """Log the word error rate over the dev data, by each decoder and pass; the last pass's counts."""
+        rates = self._errors.take()
+        self.log("dev_wer", next(iter(rates.values()), 0.0), prog_bar=True)
+        if len(rates) > 1:
+            self.log_dict({f"dev_wer/{name}": rate for name, rate in rates.items()})
 
     def transfer_batch_to_device(
         self, batch: TrainingBatch, device: torch.device, dataloader_idx: int

@@ -83,7 +83,7 @@ class ContextConfig(Frozen):
 
 
 class ObjectiveConfig(Frozen):
-    """CTC on the output, and by choice at exits; cross-entropy on aligned phones at the phone head."""
+    """CTC and a transducer on the output, CTC by choice at exits; cross-entropy on aligned phones at the phone head."""
 
     phone_weight: NotNegative = 0.5
     ctc_start_step: NonNegativeInt = 0
@@ -92,8 +92,11 @@ class ObjectiveConfig(Frozen):
     """Steps in which its weight then grows from 0 to 1."""
     exit_weight: NotNegative = 0.0
     """Of the mean CTC loss at the model's exits below the last layer run, beside that at the last."""
+    ctc_weight: NotNegative = 1.0
+    transducer_weight: NotNegative = 1.0
+    """Of the transducer's loss, for a model that has one. Both decoders read the same encoder."""
     second_weight: NotNegative = 1.0
-    """Of the CTC loss on the second pass, beside that on the first; for a model that has one."""
+    """Of the losses on the second pass, beside those on the first; for a model that has one."""
     freeze_first: bool = False
     """Train the second pass alone, on top of a first pass that stays as it is, with the output layer of both."""
     sample_depth: bool = False
@@ -157,6 +160,12 @@ class Recipe(Frozen):
             raise ValueError("text.files needs model.phone_head with condition = true: text enters there")
         if self.objective.freeze_first and self.model.second is None:
             raise ValueError("objective.freeze_first leaves nothing to train without a [model.second]")
+        if self.objective.ctc_weight == 0.0 and (
+            self.model.transducer is None or self.objective.transducer_weight == 0.0
+        ):
+            raise ValueError(
+                "objective.ctc_weight = 0 leaves no output to train without a [model.transducer]"
+            )
         self._check_exits()
         return self
 

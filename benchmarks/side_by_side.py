@@ -1,0 +1,193 @@
+"""Models trained and measured by one protocol: what benchmarks of accuracy have in common.
+
+    MODELS = [Model("conformer", ()), Model("practical", ("preset=practical-small",))]
+    READINGS = [Reading("conformer", "conformer"), Reading("first pass", "practical", first_pass_only=True)]
+
+Each model is trained (`leanformer train`, which resumes), exported and read out; what is there already is not done
+again, so a benchmark may be stopped at any moment. All readings hear the same clips, so that the difference between
+two has an interval of its own: a bootstrap over speakers, drawn alike for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from leanformer.evaluate.corpus import read_clips
+from leanformer.evaluate.evaluate import evaluate
+from leanformer.evaluate.interval import bootstrap_interval, resampling_units
+from leanformer.export.bundle import FP32, INT8
+from leanformer.runtime.recognizer import Recognizer
+
+PROTOCOL = Path(__file__).parent / "protocol.toml"
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is trained: changes of the protocol, each as for `leanformer train --set`."""
+
+    name: str
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model is heard: at which chunk, in which precision, and with `options` of `Recognizer.load`."""
+
+    name: str
+    model: str
+    chunk_ms: int = 640
+    precision: str = INT8
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors and words of each clip, in the clips' order, and seconds of processing for a second of audio."""
+
+    reading: Reading
+    seed: int
+    corpora: list[str]
+    speakers: list[str]
+    errors: list[int]
+    words: list[int]
+    rtf: float
+    bundle_bytes: int
+
+    def wer(self, corpus: str | None = None) -> float:
+        """Word error rate in %, of one corpus or of all."""
+        chosen = self._chosen(corpus)
+        return 100 * float(np.sum(self.errors, where=chosen) / np.sum(self.words, where=chosen))
+
+    def interval(self, corpus: str | None = None) -> tuple[float, float] | None:
+        """The 95 % interval of `wer`, over speakers."""
+        chosen = self._chosen(corpus)
+        found = bootstrap_interval(
+            np.array(self.errors)[chosen], np.array(self.words)[chosen], self.units[chosen]
+        )
+        return None if found is None else (100 * found[0], 100 * found[1])
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """Which clips are drawn together."""
+        return resampling_units([f"{c}/{s}" for c, s in zip(self.corpora, self.speakers, strict=True)])[0]
+
+    def _chosen(self, corpus: str | None) -> np.ndarray:
+        return np.array([corpus in (None, one) for one in self.corpora])
+
+
+def difference(score: Score, base: Score, corpus: str | None = None) -> tuple[float, float, float]:
+    """WER of `score` less that of `base` in %, and its 95 % interval: both are drawn with the same speakers."""
+    assert score.words == base.words, "the two did not hear the same clips"
+    chosen = score._chosen(corpus)
+    units = score.units[chosen]
+    wrong = np.bincount(units, (np.array(score.errors) - np.array(base.errors))[chosen])
+    words = np.bincount(units, np.array(score.words)[chosen])
+    wrong, words = wrong[words > 0], words[words > 0]
+    drawn = np.random.default_rng(0).integers(len(words), size=(RESAMPLES, len(words)))
+    low, high = np.quantile(wrong[drawn].sum(axis=1) / words[drawn].sum(axis=1), [0.025, 0.975])
+    return 100 * float(wrong.sum() / words.sum()), 100 * float(low), 100 * float(high)
+
+
+class Bench:
+    """Trains, exports and reads out, each once; `folder` keeps all, `changes` hold for all models."""
+
+    def __init__(
+        self, folder: Path, data: Path, changes: Sequence[str] = (), protocol: Path = PROTOCOL
+    ) -> None:
+        self.folder = folder
+        self.data = data
+        self.changes = tuple(changes)
+        self.protocol = protocol
+
+    def read(self, models: Sequence[Model], readings: Sequence[Reading], seeds: Sequence[int]) -> list[Score]:
+        """All scores, by reading and seed."""
+        by_name = {model.name: model for model in models}
+        return [self._score(by_name[one.model], one, seed) for seed in seeds for one in readings]
+
+    def _score(self, model: Model, reading: Reading, seed: int) -> Score:
+        key = _key(asdict(model), asdict(reading), self.changes, self.protocol.read_text(), seed)
+        kept = (
+            self.folder / "scores" / f"{reading.name}-{seed}-{key}.json".replace(" ", "-").replace("/", "-")
+        )
+        if not kept.exists():
+            score = self._hear(self._bundle(model, seed), reading, seed)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(asdict(score)), encoding="utf-8")
+        values = json.loads(kept.read_text(encoding="utf-8"))
+        return Score(**{**values, "reading": reading})
+
+    def _hear(self, bundle: Path, reading: Reading, seed: int) -> Score:
+        print(f"reading {reading.name}, seed {seed}", file=sys.stderr)
+        options = {"precision": reading.precision, "chunk_ms": reading.chunk_ms, **dict(reading.options)}
+        scored = evaluate(Recognizer.load(bundle, **options), read_clips([self.data]).clips).scored
+        return Score(
+            reading,
+            seed,
+            [one.clip.corpus for one in scored],
+            [one.clip.utterance.speaker for one in scored],
+            [one.errors.word_errors for one in scored],
+            [one.errors.words for one in scored],
+            sum(one.busy_seconds for one in scored) / sum(one.audio_seconds for one in scored),
+            sum(path.stat().st_size for path in bundle.glob(f"*.{reading.precision}.onnx")),
+        )
+
+    def _bundle(self, model: Model, seed: int) -> Path:
+        """Train and export, as far as that has not been done."""
+        changes = (*self.changes, *model.changes, f"seed={seed}")
+        key = _key(changes, self.protocol.read_text())
+        run, bundle = (self.folder / kind / f"{model.name}-{seed}-{key}" for kind in ("runs", "bundles"))
+        if (bundle / "manifest.json").exists():
+            return bundle
+        begun = (run / "recipe.toml").exists()
+        self._call(
+            *("train", self.protocol, "--data", self.data, "-o", run),
+            *(["--resume"] if begun else []),
+            *("--set", f"name={model.name}", *changes),
+        )
+        self._call("export", run, "-o", bundle)
+        assert (bundle / f"model.{FP32}.onnx").exists()
+        return bundle
+
+    def _call(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "leanformer", *map(str, arguments)]
+        print("+ leanformer", *command[3:], file=sys.stderr, flush=True)
+        if code := subprocess.call(command):
+            sys.exit(code)
+
+
+def table(scores: Sequence[Score], base: str, corpora: Sequence[str | None]) -> str:
+    """Markdown: each reading's WER with its interval, and how far it is from that of the reading called `base`."""
+    heads = [name or "all" for name in corpora]
+    lines = [
+        f"| reading | seed | {' | '.join(heads)} | {' | '.join(f'{name}, from {base}' for name in heads)} | RTF | MB |",
+        "|" + "---|" * (2 * len(heads) + 4),
+    ]
+    bases = {score.seed: score for score in scores if score.reading.name == base}
+    for score in scores:
+        rates = [_with_interval(score.wer(name), score.interval(name)) for name in corpora]
+        apart = [difference(score, bases[score.seed], name) for name in corpora]
+        gaps = [f"{gap:+.1f} ({low:+.1f} to {high:+.1f})" for gap, low, high in apart]
+        cells = [score.reading.name, str(score.seed), *rates, *gaps]
+        lines.append(f"| {' | '.join(cells)} | {score.rtf:.4f} | {score.bundle_bytes / 1e6:.1f} |")
+    return "\n".join(lines)
+
+
+def _with_interval(rate: float, interval: tuple[float, float] | None) -> str:
+    return f"{rate:.1f}" if interval is None else f"{rate:.1f} ({interval[0]:.1f}-{interval[1]:.1f})"
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
