@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from leanformer.cli.display import fitted
 from leanformer.cli.outputs import Growing, output_names, replacing
 from leanformer.cli.sources import Source
+from leanformer.runtime.partial import Partial
 
 
 def names(*paths: tuple[str, str]) -> list[str]:
@@ -40,22 +42,27 @@ def test_replacing_is_all_or_nothing(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_growing_text_is_appended_to() -> None:
+def test_growing_text_is_what_will_stay() -> None:
     out = io.StringIO()
     growing = Growing(out)
-    for partial, written in (("th", ""), ("the ca", "the "), ("the cat sat", "the cat ")):
-        growing.heard(partial.__str__)
-        assert out.getvalue() == written
+    for partial in (
+        Partial("", "th"),
+        Partial("the", "cap"),
+        Partial("the", "ca"),
+        Partial("the cat", "sat"),
+    ):
+        growing.heard(lambda partial=partial: partial)
+        assert out.getvalue() == partial.stable
     growing.write("the cat sat\n")
-    growing.heard(lambda: "on a")
-    growing.write("on a mat\n")
-    assert out.getvalue() == "the cat sat\non a mat\n"
+    growing.heard(lambda: Partial("on a", ""))
+    growing.write("on a\n")
+    assert out.getvalue() == "the cat sat\non a\n"
 
 
-def test_growing_text_may_be_taken_back() -> None:
-    out = io.StringIO()
-    growing = Growing(out)
-    growing.heard(lambda: "the cat sat")
-    growing.heard(lambda: "a cat sat on")
-    growing.write("a cat sat on it\n")
-    assert out.getvalue() == "the cat \na cat sat on it\n"
+def test_what_may_change_is_dim_and_the_end_of_a_long_line_is_seen() -> None:
+    text = Partial("the cat", "sat on")
+    assert fitted(text, 80) == "the cat \x1b[2msat on\x1b[22m"
+    assert fitted(text, 9) == "at \x1b[2msat on\x1b[22m"
+    assert fitted(text, 4) == "\x1b[2mt on\x1b[22m"
+    assert fitted(Partial("the cat", ""), 5) == "e cat"
+    assert fitted(Partial("", ""), 5) == ""

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,13 +44,19 @@ def folder(tmp_path: Path, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def run(bundle_folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command in this process; gives the exit code and what it wrote."""
+    return partial(command, bundle_folder, capsys)
 
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = main(["transcribe", "--model", str(bundle_folder), *arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
 
-    return command
+@pytest.fixture
+def run_two_passes(cascade_folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The same with a model of two passes."""
+    return partial(command, cascade_folder, capsys)
+
+
+def command(bundle: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["transcribe", "--model", str(bundle), *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 @pytest.fixture
@@ -236,6 +243,20 @@ def test_live_shows_partial_results(folder: Path, run: Run, text: str) -> None:
     partials = [line.removeprefix("... ") for line in err.splitlines()]
     assert len(partials) > 5
     assert all(any(line.startswith(partial) for line in text.splitlines()) for partial in partials)
+
+
+def test_the_first_pass_alone(folder: Path, run: Run, run_two_passes: Run, text: str) -> None:
+    assert run("a.wav", "--first-pass") == run_two_passes("a.wav", "--first-pass") == (0, text, "")
+    code, final, err = run_two_passes("a.wav")
+    assert (code, err) == (0, "")
+    assert final not in (text, "")
+
+
+def test_of_two_passes_only_what_stays_is_written(
+    run_two_passes: Run, folder: Path, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standard_input(monkeypatch, raw(speech))
+    assert run_two_passes("-")[1] == run_two_passes("a.wav")[1]
 
 
 def test_stats(folder: Path, run: Run) -> None:

@@ -75,6 +75,45 @@ def test_a_wrong_manifest_is_explained(
         Bundle.open(build_bundle(tmp_path / "bundle", **changes))
 
 
+def test_a_second_pass_is_read(build_bundle: Callable[..., Path], bundle: Path, tmp_path: Path) -> None:
+    opened = Bundle.open(build_bundle(tmp_path / "cascade", passes=2))
+    assert (opened.second.chunk_frames, opened.second.lookahead_frames) == (8, 3)
+    assert [tensor.input for tensor in opened.second.state] == ["state_seen"]
+    assert opened.graph_path("int8", "second").name == "second.int8.onnx"
+    with pytest.raises(BundleError, match=r"no 'fp32' graph; this bundle has int8\."):
+        opened.graph_path("fp32", "second")
+    single = Bundle.open(bundle)
+    assert single.manifest.second is None
+    with pytest.raises(BundleError, match="this bundle has one pass only"):
+        single.graph_path("int8", "second")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"chunk_frames": None}, "'chunk_frames' is missing, expected int"),
+        ({"chunk_frames": 0}, "chunks of 0 frames and 3 of lookahead cannot be"),
+        ({"lookahead_frames": -1}, "chunks of 8 frames and -1 of lookahead cannot be"),
+        ({"lookahead_frames": True}, "'lookahead_frames' is True"),
+        ({"graphs": {}}, "the second pass has no int8 graph"),
+        ({"graphs": {"int8": {"file": "other.onnx"}}}, r"does not list other\.onnx"),
+        ({"graphs": {"int8": {"file": "../other.onnx"}}}, "not a plain file name"),
+        ({"state": [{"input": "a", "output": "b", "shape": [1], "dtype": "float32"}]}, "state shape"),
+    ],
+)
+def test_a_wrong_second_pass_is_explained(
+    build_bundle: Callable[..., Path], tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    folder = build_bundle(tmp_path / "bundle", passes=2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["second"] |= changes
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=message):
+        Bundle.open(folder)
+    with pytest.raises(BundleError, match="'second' is 'yes', expected dict"):
+        Bundle.open(build_bundle(folder, passes=2, second="yes"))
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
 def test_a_broken_manifest_is_explained(bundle: Path, text: str) -> None:
     (bundle / "manifest.json").write_bytes(text.encode("latin-1"))

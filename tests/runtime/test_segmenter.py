@@ -88,5 +88,20 @@ def test_endless_noise_without_boundaries_is_cut_all_the_same() -> None:
 def test_text_shows_the_open_segment_and_what_is_not_settled() -> None:
     segmenter = Segmenter(Spelling(), FRAME)
     segmenter.push(Token(THE, 5))
-    assert segmenter.text([Token(CAT, 9), Token(S, 10)]) == "the cats"
-    assert segmenter.text() == "the"
+    partial = segmenter.partial([Token(CAT, 9), Token(S, 10)])
+    assert (partial, partial.stable, partial.tail) == ("the cats", "", "the cats")
+    assert segmenter.partial() == "the"
+
+
+def test_a_word_is_stable_once_another_follows() -> None:
+    segmenter = Segmenter(Spelling(), FRAME)
+    for token, stable, tail in (
+        (THE, "", "the"),
+        (CAT, "the", "cat"),
+        (S, "the", "cats"),
+        (THE, "the cats", "the"),
+    ):
+        segmenter.push(Token(token, 5))
+        partial = segmenter.partial()
+        assert (partial.stable, partial.tail) == (stable, tail)
+    assert segmenter.partial([Token(S, 9), Token(CAT, 12)]).tail == "thes cat"

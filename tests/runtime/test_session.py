@@ -47,6 +47,43 @@ def test_two_steps_are_one_large_step(session: Session) -> None:
     np.testing.assert_array_equal(end[0], state[0])
 
 
+def test_both_passes_step_alike(session: Session, cascade_folder: Path) -> None:
+    cascade = Bundle.open(cascade_folder)
+    first, second = Session(cascade), Session(cascade, which="second")
+    assert (first.width, second.width) == (80, 1)
+    log_probs, encoded, valid, state = first.step_encoded(
+        loud(2, 64), lengths(64, 48), first.initial_state(2)
+    )
+    for found, expected in zip(
+        first.step(loud(2, 64), lengths(64, 48), first.initial_state(2))[:2], (log_probs, valid), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert encoded.shape == (2, 16, 1)
+    log_probs, valid, state = second.step(encoded[:, :11], np.minimum(valid, 11), second.initial_state(2))
+    assert log_probs.shape[:2] == (2, 8)
+    assert valid.tolist() == [8, 8]
+    assert [tensor.tolist() for tensor in state] == [[[8], [8]]]
+    log_probs, valid, state = second.step(encoded[:, 8:], lengths(8, 4), state)
+    assert valid.tolist() == [5, 4]
+    assert [tensor.tolist() for tensor in state] == [[[13], [12]]]
+
+
+def test_a_pass_that_is_not_there(
+    session: Session, build_bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="this bundle has one pass only"):
+        Session(session.bundle, which="second")
+    folder = build_bundle(tmp_path / "bundle", passes=2)
+    single = build_bundle(tmp_path / "single")
+    content = (single / "model.int8.onnx").read_bytes()
+    (folder / "model.int8.onnx").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["parts"]["model.int8.onnx"] = hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="the graph lacks the output 'encoder_out'"):
+        Session(Bundle.open(folder))
+
+
 def test_int8_is_preferred_and_named(session: Session, bundle_folder: Path) -> None:
     assert session.precision == "int8"
     with pytest.raises(BundleError, match="no 'fp32' graph"):

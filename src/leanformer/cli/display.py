@@ -14,7 +14,10 @@ from leanformer.cli.sources import Source
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from leanformer.runtime.partial import Partial
     from leanformer.runtime.stream import Stream
+
+_DIM, _NORMAL = "\x1b[2m", "\x1b[22m"
 
 
 class Display(Protocol):
@@ -41,7 +44,7 @@ class Nothing:
 
 
 class LiveLine:
-    """The open segment's text: redrawn in place on a terminal, else a new line whenever it grew."""
+    """The open segment's text: redrawn in place on a terminal, else a new line whenever it changed."""
 
     def __init__(self) -> None:
         self._on_terminal = sys.stderr.isatty()
@@ -53,8 +56,7 @@ class LiveLine:
         if text == self._shown:
             return
         if self._on_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            _draw(f"\r\x1b[2K{text[-width:]}")
+            _draw(f"\r\x1b[2K{fitted(text, shutil.get_terminal_size().columns - 1)}")
         elif text:
             _draw(f"... {text}\n")
         self._shown = text
@@ -130,6 +132,14 @@ def _length(source: Source) -> float:
         return float(soundfile.info(source.name).duration)
     except (OSError, RuntimeError, TypeError):  # TypeError: the name ends in .raw
         return 0.0  # it is reported when its turn comes
+
+
+def fitted(text: Partial, width: int) -> str:
+    """As much of the end of `text` as is `width` characters wide; what may still change is dimmed."""
+    start = max(0, len(text) - width)
+    stays = len(text) - len(text.tail)
+    tail = text[max(start, stays) :]
+    return text[start:stays] + (f"{_DIM}{tail}{_NORMAL}" if tail else "")
 
 
 def _draw(text: str) -> None:

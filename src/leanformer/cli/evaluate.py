@@ -68,6 +68,9 @@ class Options:
     precision: Precision | None = None
     "The weights to use. Default: int8 if the bundle has them."
 
+    first_pass: Annotated[bool, Parameter(negative=())] = False
+    "Leave the second pass out, if the model has one."
+
     threads: Annotated[int, _AtLeastOne] = 1
     "Threads inside one step of the model."
 
@@ -101,7 +104,11 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
     from leanformer.runtime.recognizer import Recognizer
 
     recognizer = Recognizer.load(
-        bundle, precision=options.precision, threads=options.threads, chunk_ms=options.chunk_ms
+        bundle,
+        precision=options.precision,
+        threads=options.threads,
+        chunk_ms=options.chunk_ms,
+        first_pass_only=options.first_pass,
     )
     folders = options.data or (default_data_folder(),)
     found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)

@@ -10,12 +10,13 @@ from typing import Protocol, TextIO
 
 from leanformer.cli.display import Display
 from leanformer.cli.sources import Source
+from leanformer.runtime.partial import Partial
 
 
 class Output(Protocol):
     """Takes the pieces of one recording's output."""
 
-    def heard(self, partial: Callable[[], str]) -> None:
+    def heard(self, partial: Callable[[], Partial]) -> None:
         """Another block was heard; `partial` tells the text since the last complete segment."""
         ...
 
@@ -30,7 +31,7 @@ class Plain:
     def __init__(self, out: TextIO, display: Display) -> None:
         self._out, self._display = out, display
 
-    def heard(self, partial: Callable[[], str]) -> None:
+    def heard(self, partial: Callable[[], Partial]) -> None:
         """Write nothing before it is finished."""
 
     def write(self, piece: str) -> None:
@@ -41,26 +42,21 @@ class Plain:
 
 
 class Growing:
-    """The text of someone speaking: words as soon as they are whole, not only at the next pause."""
+    """The text of someone speaking: words as soon as they will stay, not only at the next pause."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._written = ""
 
-    def heard(self, partial: Callable[[], str]) -> None:
-        """Write the whole words of `partial` that are new; its last word may yet grow."""
-        text = partial()
-        whole = text[: text.rfind(" ") + 1]
-        if whole.startswith(self._written):
-            self._put(whole[len(self._written) :])
-            self._written = whole
+    def heard(self, partial: Callable[[], Partial]) -> None:
+        """Write the stable words of `partial` that are new."""
+        stable = partial().stable
+        self._put(stable[len(self._written) :])
+        self._written = stable
 
     def write(self, piece: str) -> None:
         """Write a complete segment's line, less what stands there already."""
-        if piece.startswith(self._written):
-            self._put(piece[len(self._written) :])
-        else:  # a search took back words that were written
-            self._put(f"\n{piece}")
+        self._put(piece[len(self._written) :])
         self._written = ""
 
     def _put(self, text: str) -> None:

@@ -41,6 +41,9 @@ class Options:
     precision: Precision | None = None
     "The weights to use. Default: int8 if the bundle has them."
 
+    first_pass: Annotated[bool, Parameter(negative=())] = False
+    "Leave the second pass out, if the model has one: final words come sooner, with more errors."
+
     jobs: Annotated[int, Parameter(name=["--jobs", "-j"]), _AtLeastOne] = 1
     "Files to work on at the same time; the threads share one copy of the weights."
 
@@ -78,7 +81,12 @@ def transcribe(*inputs: Annotated[str, _Inputs], options: Options = Options()) -
     from leanformer.cli.work import Task, Work
     from leanformer.runtime.recognizer import Recognizer
 
-    recognizer = Recognizer.load(options.model, precision=options.precision, chunk_ms=options.chunk_ms)
+    recognizer = Recognizer.load(
+        options.model,
+        precision=options.precision,
+        chunk_ms=options.chunk_ms,
+        first_pass_only=options.first_pass,
+    )
     tasks = [Task(source, target) for source, target in zip(sources, _targets(sources, options), strict=True)]
     audio_seconds = busy_seconds = 0.0
     with display_for(sources, options.live) as display:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from leanformer.errors import BundleError
-from leanformer.runtime.manifest import FILE_NAME, TOKENIZER, Manifest, read_manifest
+from leanformer.runtime.manifest import FILE_NAME, TOKENIZER, Manifest, SecondPart, read_manifest
 
 Precision = Literal["int8", "fp32"]
+Pass = Literal["first", "second"]
 
 DEFAULT = "default"
 _DEFAULT_FOLDER = Path(__file__).parent.parent / "models" / "default"
@@ -51,9 +52,23 @@ class Bundle:
         """The SentencePiece model."""
         return self.folder / TOKENIZER
 
-    def graph_path(self, precision: str) -> Path:
-        """The ONNX graph of one precision; raises BundleError naming those that the bundle has."""
-        graphs = self.manifest.graphs
+    @property
+    def second(self) -> SecondPart:
+        """What the manifest says of the second pass; raises BundleError if there is but one pass."""
+        if self.manifest.second is None:
+            raise BundleError(
+                f"{self.folder}: this bundle has one pass only; for a second, export a model that was trained with "
+                "a [model.second]"
+            )
+        return self.manifest.second
+
+    def graph_path(self, precision: str, which: Pass = "first") -> Path:
+        """The ONNX graph of a pass in one precision.
+
+        Raises:
+            BundleError: there is none; the message says what the bundle has.
+        """
+        graphs = self.manifest.graphs if which == "first" else self.second.graphs
         if precision not in graphs:
             raise BundleError(
                 f"{self.folder}: no {precision!r} graph; this bundle has {', '.join(sorted(graphs))}. "

@@ -29,12 +29,26 @@ class StateTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondPart:
+    """The second pass of a cascade, which reads the encoder frames that the first gives.
+
+    A step takes `chunk_frames` of them, or fewer at the end, and the `lookahead_frames` after these; `graphs` and
+    `state` as in the manifest.
+    """
+
+    graphs: Mapping[str, str]
+    state: tuple[StateTensor, ...]
+    chunk_frames: int
+    lookahead_frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a runtime must know of a model.
 
     `graphs` names the ONNX file of each precision, `parts` the sha256 of every file. A step takes chunks of
     at most `max_chunk_ms`; `default_chunk_ms` is what the model was chosen for. Attention sees `left_context_frames`
-    encoder frames back.
+    encoder frames back. `second` is None for a model of one pass.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Manifest:
     graphs: Mapping[str, str]
     state: tuple[StateTensor, ...]
     parts: Mapping[str, str]
+    second: SecondPart | None = None
 
     @property
     def step_ms(self) -> int:
@@ -99,23 +114,45 @@ def _manifest(values: Mapping[str, Any], path: Path) -> Manifest:
         default_chunk_ms=field("default_chunk_ms", int),
         max_chunk_ms=field("max_chunk_ms", int),
         left_context_frames=field("left_context_frames", int),
-        graphs={
-            precision: _file_name(_value(graph, "file", str, path), path)
-            for precision, graph in field("graphs", dict).items()
-        },
-        state=tuple(_state_tensor(tensor, path) for tensor in field("state", list)),
+        graphs=_graphs(values, path),
+        state=_state(values, path),
         parts={_file_name(name, path): str(digest) for name, digest in field("parts", dict).items()},
+        second=_second(field("second", dict), path) if "second" in values else None,
     )
     _check(manifest, path)
     return manifest
 
 
+def _second(values: Mapping[str, Any], path: Path) -> SecondPart:
+    chunk, lookahead = (_value(values, key, int, path) for key in ("chunk_frames", "lookahead_frames"))
+    if chunk < 1 or lookahead < 0:
+        raise BundleError(
+            f"{path}: a second pass with chunks of {chunk} frames and {lookahead} of lookahead cannot be; "
+            "export the bundle again"
+        )
+    return SecondPart(_graphs(values, path), _state(values, path), chunk, lookahead)
+
+
+def _graphs(values: Mapping[str, Any], path: Path) -> dict[str, str]:
+    return {
+        precision: _file_name(_value(graph, "file", str, path), path)
+        for precision, graph in _value(values, "graphs", dict, path).items()
+    }
+
+
+def _state(values: Mapping[str, Any], path: Path) -> tuple[StateTensor, ...]:
+    return tuple(_state_tensor(tensor, path) for tensor in _value(values, "state", list, path))
+
+
 def _check(manifest: Manifest, path: Path) -> None:
-    for needed in (TOKENIZER, *manifest.graphs.values()):
+    second = {} if manifest.second is None else manifest.second.graphs
+    for needed in (TOKENIZER, *manifest.graphs.values(), *second.values()):
         if needed not in manifest.parts:
             raise BundleError(f"{path}: 'parts' does not list {needed}; export the bundle again")
     if not manifest.graphs:
         raise BundleError(f"{path}: 'graphs' is empty, so there is no model; export the bundle again")
+    if manifest.second is not None and (lacking := sorted(manifest.graphs.keys() - second.keys())):
+        raise BundleError(f"{path}: the second pass has no {lacking[0]} graph; export the bundle again")
     default, longest, step = manifest.default_chunk_ms, manifest.max_chunk_ms, manifest.step_ms
     if manifest.subsampling_factor < 1 or not step <= default <= longest or default % step:
         raise BundleError(

@@ -24,9 +24,14 @@ class Recognizer:
     """A loaded model. Its streams share the weights and may run in different threads."""
 
     def __init__(
-        self, session: Session, tokenizer: Tokenizer, search: Search[Any], chunk_ms: int | None = None
+        self,
+        session: Session,
+        tokenizer: Tokenizer,
+        search: Search[Any],
+        chunk_ms: int | None = None,
+        second: Session | None = None,
     ) -> None:
-        """Put the parts together; `Recognizer.load` does this for a bundle.
+        """Put the parts together; `Recognizer.load` does this for a bundle. Without `second`, there is one pass.
 
         Raises:
             BundleError: the tokenizer is not the model's.
@@ -44,7 +49,7 @@ class Recognizer:
                 f"chunk of {chunk_ms} ms: model {manifest.name!r} takes multiples of {manifest.step_ms} ms, "
                 f"up to {manifest.max_chunk_ms} ms (default {manifest.default_chunk_ms})"
             )
-        self._session, self._tokenizer, self._search = session, tokenizer, search
+        self._session, self._tokenizer, self._search, self._second = session, tokenizer, search, second
         self.chunk_ms = chunk_ms
 
     @classmethod
@@ -55,6 +60,7 @@ class Recognizer:
         precision: Precision | None = None,
         threads: int = 1,
         chunk_ms: int | None = None,
+        first_pass_only: bool = False,
     ) -> Recognizer:
         """Load a bundle.
 
@@ -64,6 +70,7 @@ class Recognizer:
             threads: threads inside one step of the model; more pay off for large models only.
             chunk_ms: milliseconds of speech the model sees at a time: longer is more accurate, and later.
                 None takes what the model was chosen for.
+            first_pass_only: leave the second pass out, if there is one: final words come sooner and are worse.
 
         Raises:
             BundleError: the bundle cannot be used.
@@ -73,7 +80,10 @@ class Recognizer:
         bundle = Bundle.open(model)
         tokenizer = Tokenizer.load(bundle.tokenizer_path)
         search = GreedySearch(bundle.manifest.blank_id)
-        return cls(Session(bundle, precision, threads), tokenizer, search, chunk_ms)
+        first, second = Session(bundle, precision, threads), None
+        if bundle.manifest.second is not None and not first_pass_only:
+            second = Session(bundle, precision, threads, "second")
+        return cls(first, tokenizer, search, chunk_ms, second)
 
     @property
     def name(self) -> str:
@@ -85,9 +95,10 @@ class Recognizer:
         """The rate in Hz that needs no resampling."""
         return self._session.bundle.manifest.features.sample_rate
 
-    def stream(self) -> Stream:
-        """A new stream: it holds only its own state."""
-        return Stream(self._session, self._tokenizer, self._search, self.chunk_ms)
+    def stream(self, *, first_pass_only: bool = False) -> Stream:
+        """A new stream: it holds only its own state. It may do without the second pass, if there is one."""
+        second = None if first_pass_only else self._second
+        return Stream(self._session, self._tokenizer, self._search, self.chunk_ms, second)
 
     def transcribe(self, audio: str | Path | NDArray[Any], sample_rate: int | None = None) -> Transcript:
         """Transcribe a file or an array; memory does not grow with its length, but for the text.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from leanformer.runtime.partial import Partial
 from leanformer.runtime.transcript import Segment, Word
 
 # About the pause between two sentences read aloud.
@@ -67,10 +68,16 @@ class Segmenter:
         self._open = []
         return Segment.of(words) if words else None
 
-    def text(self, unsettled: Sequence[Token] = ()) -> str:
-        """The text of the open segment, with tokens that a search may still take back."""
-        words = words_of([*self._open, *unsettled], self._pieces, self._frame_seconds)
-        return " ".join(word.word for word in words)
+    def partial(self, unsettled: Sequence[Token] = ()) -> Partial:
+        """The text of the open segment, with tokens at its end that may still be taken back.
+
+        Its stable words are those with another after them: a token may yet make the last one longer.
+        """
+        whole = sum(map(len, _by_word(self._open, self._pieces)[:-1]))
+        return Partial(self._spell(self._open[:whole]), self._spell([*self._open[whole:], *unsettled]))
+
+    def _spell(self, tokens: Sequence[Token]) -> str:
+        return " ".join(word.word for word in words_of(tokens, self._pieces, self._frame_seconds))
 
     def _ends_before(self, token: Token) -> bool:
         if not self._open:

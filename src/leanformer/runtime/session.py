@@ -1,13 +1,17 @@
-"""One loaded model: a pure step function on ONNX Runtime, shared by all streams."""
+"""One pass of a loaded model: a pure step function on ONNX Runtime, shared by all streams."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from leanformer.errors import BundleError, ConfigError
-from leanformer.runtime.bundle import Bundle, Precision
+from leanformer.runtime.bundle import Bundle, Pass, Precision
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -15,64 +19,90 @@ State = tuple[FloatArray, ...]
 
 # int8 first: it loses next to nothing (export verifies that) at half the time and a quarter of the memory.
 _BEST_FIRST: tuple[Precision, ...] = ("int8", "fp32")
+_FRAMES: Mapping[Pass, str] = {"first": "features", "second": "frames"}
+_OUTPUTS = ("log_probs", "log_prob_lengths")
+_ENCODER_OUT = "encoder_out"
 
 
 class Session:
-    """The weights of a bundle. It holds no stream's state, so any number of streams and threads share it."""
+    """The weights of one pass of a bundle. It holds no stream's state, so any number of streams and threads share it.
 
-    def __init__(self, bundle: Bundle, precision: Precision | None = None, threads: int = 1) -> None:
+    Both passes are alike: frames, their lengths and state in, log-probabilities and state out. The first reads
+    features, the second what the first gives as `encoder_out`.
+    """
+
+    def __init__(
+        self, bundle: Bundle, precision: Precision | None = None, threads: int = 1, which: Pass = "first"
+    ) -> None:
         """Load a graph of `bundle`: of `precision`, or the best that is there.
 
         Args:
             bundle: where the graphs are.
             precision: "int8" or "fp32"; None takes int8 if the bundle has it.
             threads: threads inside one step. One is best for small models: run more streams instead.
+            which: the pass.
 
         Raises:
-            BundleError: no graph of that precision, or the graph does not fit the manifest.
+            BundleError: no such pass, no graph of that precision, or the graph does not fit the manifest.
             ConfigError: fewer than one thread.
         """
         if threads < 1:
             raise ConfigError(f"threads = {threads}: it must be at least 1")
         self.bundle = bundle
         self.precision = precision or _best(bundle)
-        self._graph = _load(bundle, self.precision, threads)
-        state = bundle.manifest.state
-        self._inputs = ["features", "lengths", *(tensor.input for tensor in state)]
-        self._outputs = ["log_probs", "log_prob_lengths", *(tensor.output for tensor in state)]
-        self._check_names()
+        self._path = bundle.graph_path(self.precision, which)
+        self._graph = _load(self._path, threads)
+        self._state = bundle.manifest.state if which == "first" else bundle.second.state
+        self._inputs = [_FRAMES[which], "lengths", *(tensor.input for tensor in self._state)]
+        self._next_state = [tensor.output for tensor in self._state]
+        self._check_names(_OUTPUTS if bundle.manifest.second is None else (*_OUTPUTS, _ENCODER_OUT))
+
+    @property
+    def width(self) -> int:
+        """Numbers in one of the frames that a step takes."""
+        return int(self._graph.get_inputs()[0].shape[2])
 
     def initial_state(self, batch: int = 1) -> State:
         """The state of `batch` streams that have heard nothing: zeros (batch, ...) for each state tensor."""
-        return tuple(np.zeros((batch, *tensor.shape), np.float32) for tensor in self.bundle.manifest.state)
+        return tuple(np.zeros((batch, *tensor.shape), np.float32) for tensor in self._state)
 
-    def step(
-        self, features: FloatArray, lengths: IntArray, state: State
-    ) -> tuple[FloatArray, IntArray, State]:
+    def step(self, frames: FloatArray, lengths: IntArray, state: State) -> tuple[FloatArray, IntArray, State]:
         """Run one attention chunk; nothing of it stays in the session.
 
         Args:
-            features: (B, T, F) log-mel frames; T is a multiple of the subsampling factor.
+            frames: (B, T, F). Of the first pass, log-mel features, with T a multiple of the subsampling factor; of
+                the second, T' + lookahead encoder frames, of which it runs the first T', a chunk at most.
             lengths: (B,) valid frames of each row, less than T only at a stream's end.
             state: what `initial_state` or the last step of these B streams gave.
 
         Returns:
-            log_probs (B, T / factor, V), their valid lengths (B,), and the next state.
+            log_probs (B, T', V), their valid lengths (B,), and the next state.
         """
-        given = dict(zip(self._inputs, (features, lengths, *state), strict=True))
-        log_probs, log_prob_lengths, *next_state = self._graph.run(self._outputs, given)
-        return log_probs, log_prob_lengths, tuple(next_state)
+        log_probs, valid, *following = self._run(_OUTPUTS, frames, lengths, state)
+        return log_probs, valid, tuple(following)
 
-    def _check_names(self) -> None:
+    def step_encoded(
+        self, frames: FloatArray, lengths: IntArray, state: State
+    ) -> tuple[FloatArray, FloatArray, IntArray, State]:
+        """As `step`, of a bundle with two passes, with the encoder_out (B, T', D) after the log_probs."""
+        outputs = (*_OUTPUTS, _ENCODER_OUT)
+        log_probs, valid, encoded, *following = self._run(outputs, frames, lengths, state)
+        return log_probs, encoded, valid, tuple(following)
+
+    def _run(self, outputs: Sequence[str], frames: FloatArray, lengths: IntArray, state: State) -> list[Any]:
+        given = dict(zip(self._inputs, (frames, lengths, *state), strict=True))
+        found: list[Any] = self._graph.run([*outputs, *self._next_state], given)
+        return found
+
+    def _check_names(self, outputs: Sequence[str]) -> None:
         for kind, wanted, present in (
             ("input", self._inputs, [one.name for one in self._graph.get_inputs()]),
-            ("output", self._outputs, [one.name for one in self._graph.get_outputs()]),
+            ("output", [*outputs, *self._next_state], [one.name for one in self._graph.get_outputs()]),
         ):
             if wrong := sorted(set(wanted).symmetric_difference(present)):
                 where = "manifest.json" if wrong[0] in present else "the graph"
                 raise BundleError(
-                    f"{self.bundle.graph_path(self.precision)}: {where} lacks the {kind} {wrong[0]!r}; "
-                    "export the bundle again"
+                    f"{self._path}: {where} lacks the {kind} {wrong[0]!r}; export the bundle again"
                 )
 
 
@@ -83,8 +113,7 @@ def _best(bundle: Bundle) -> Precision:
     return found
 
 
-def _load(bundle: Bundle, precision: Precision, threads: int) -> onnxruntime.InferenceSession:
-    path = bundle.graph_path(precision)
+def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

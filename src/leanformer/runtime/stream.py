@@ -2,6 +2,11 @@
 
     samples -> resampler -> filter bank -> whole chunks of frames -> session step -> search -> segments
 
+With a second pass, the words of the first are shown until those of the second are there, which stay:
+
+    session step -> search -> tail of the partial text
+                 -> second pass, later -> search -> segments
+
 The model only ever sees whole chunks, cut by counting frames from the stream's beginning, so the text does
 not depend on the pieces in which the samples came. What is held between two pieces has a fixed size, but for
 the segments that nobody has taken yet.
@@ -9,6 +14,7 @@ the segments that nobody has taken yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +24,11 @@ from leanformer.audio.samples import StreamResampler, as_float_mono, check_rate
 from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, LeanformerError
 from leanformer.features.online import OnlineFbank
+from leanformer.runtime.partial import Partial
+from leanformer.runtime.reader import Reader
+from leanformer.runtime.second_pass import SecondPass
 from leanformer.runtime.segmenter import Segmenter, Token
-from leanformer.runtime.session import Session
+from leanformer.runtime.session import FloatArray, Session
 from leanformer.runtime.transcript import Segment, Transcript
 from leanformer.text.tokenizer import Tokenizer
 
@@ -30,10 +39,18 @@ _NAME = "the samples"
 class Stream:
     """Made by `Recognizer.stream()`. Not for several threads at once; make a stream for each."""
 
-    def __init__(self, session: Session, tokenizer: Tokenizer, search: Search[Any], chunk_ms: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        tokenizer: Tokenizer,
+        search: Search[Any],
+        chunk_ms: int,
+        second: Session | None = None,
+    ) -> None:
         manifest = session.bundle.manifest
         spec = manifest.features
-        self._session, self._search = session, search
+        self._session = session
+        self._second = None if second is None else SecondPass(second)
         self._rate = spec.sample_rate
         self._resampler: StreamResampler | None = None
         self._rate_in = 0
@@ -42,8 +59,7 @@ class Stream:
         self._chunk = np.zeros((1, round(chunk_ms / spec.shift_ms), spec.num_mel_bins), np.float32)
         self._filled = 0
         self._state = session.initial_state()
-        self._search_state = search.initial_state()
-        self._frames = 0
+        self._early, self._final = Reader(search), Reader(search)
         self._segmenter = Segmenter(tokenizer, manifest.subsampling_factor * spec.shift_ms / 1000)
         self._segments: list[Segment] = []
         self._transcript: Transcript | None = None
@@ -75,11 +91,15 @@ class Stream:
         return self._samples_in / self._rate_in if self._rate_in else 0.0
 
     @property
-    def partial(self) -> str:
-        """The text so far, without the segments already taken. Its last word may still change."""
-        tokens = self._untaken()
-        texts = [segment.text for segment in self._segments]
-        return " ".join(text for text in (*texts, self._segmenter.text(tokens)) if text)
+    def partial(self) -> Partial:
+        """The text so far, without the segments already taken: what is `stable`, and a `tail` that may change.
+
+        The tail is the last word, which may still grow, and with a second pass all that it has not heard yet.
+        """
+        early = [token for token in self._early.tokens if token.frame >= self._final.frames]
+        open_text = self._segmenter.partial([*self._final.tokens, *early])
+        stable = (*(segment.text for segment in self._segments), open_text.stable)
+        return Partial(" ".join(text for text in stable if text), open_text.tail)
 
     def take_segments(self) -> tuple[Segment, ...]:
         """Give the segments that are complete, and forget them: `partial` and `finish` leave them out.
@@ -102,6 +122,9 @@ class Stream:
             self._buffer(self._fbank.pop())
             if self._filled:
                 self._step()
+            if self._second is not None:
+                self._settle(self._second.finish())
+            self._push(self._final.finish())
             duration = round(self.duration, 3)
             self._close(self._segmenter.flush(duration))
             self._transcript = Transcript(tuple(self._segments), duration)
@@ -136,23 +159,28 @@ class Stream:
     def _step(self) -> None:
         """Run the model on the frames in the chunk; the last chunk of a stream need not be full."""
         self._chunk[:, self._filled :] = 0
-        lengths = np.array([self._filled], np.int64)
-        log_probs, log_prob_lengths, self._state = self._session.step(self._chunk, lengths, self._state)
-        self._filled = 0
-        valid = log_probs[0, : log_prob_lengths[0]]
-        self._frames += len(valid)
-        self._search_state = self._search.step(self._search_state, valid)
-        settled = self._search.settled(self._search_state)
-        for token in self._untaken()[:settled]:
-            self._close(self._segmenter.push(token))
-        self._search_state = self._search.drop(self._search_state, settled)
-        if not self._untaken():
-            self._close(self._segmenter.idle(self._frames))
+        self._filled, size = 0, np.array([self._filled], np.int64)
+        if self._second is None:
+            log_probs, valid, self._state = self._session.step(self._chunk, size, self._state)
+            self._settle([log_probs[0, : valid[0]]])
+            return
+        log_probs, encoded, valid, self._state = self._session.step_encoded(self._chunk, size, self._state)
+        self._early.read(log_probs[0, : valid[0]])
+        self._settle(self._second.push(encoded[0, : valid[0]]))
 
-    def _untaken(self) -> list[Token]:
-        """The tokens that the segmenter has not got yet."""
-        best = self._search.hypothesis(self._search_state)
-        return [Token(token, frame) for token, frame in zip(best.tokens, best.times, strict=True)]
+    def _settle(self, log_probs: Sequence[FloatArray]) -> None:
+        """Read what the last pass gave, each (T, V); the words of the first at these frames are of no more use."""
+        for some in log_probs:
+            self._final.read(some)
+            self._push(self._final.take())
+        self._early.take(before=self._final.frames)
+        if not self._final.tokens:
+            self._close(self._segmenter.idle(self._final.frames))
+
+    def _push(self, tokens: Sequence[Token]) -> None:
+        """Take tokens that will not change."""
+        for token in tokens:
+            self._close(self._segmenter.push(token))
 
     def _close(self, segment: Segment | None) -> None:
         if segment is not None:

@@ -1,0 +1,41 @@
+"""Where a search stands in one stream, as tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leanformer.decoder.search import Search
+from leanformer.runtime.segmenter import Token
+from leanformer.runtime.session import FloatArray
+
+
+class Reader:
+    """Log-probabilities in, tokens out. It holds the tokens that nobody has taken out yet."""
+
+    def __init__(self, search: Search[Any]) -> None:
+        self._search = search
+        self._state = search.initial_state()
+        self.frames = 0
+
+    def read(self, log_probs: FloatArray) -> None:
+        """Search on, through (T, V)."""
+        self._state = self._search.step(self._state, log_probs)
+        self.frames += len(log_probs)
+
+    @property
+    def tokens(self) -> list[Token]:
+        """The best tokens so far, of those that it holds."""
+        best = self._search.hypothesis(self._state)
+        return [Token(token, frame) for token, frame in zip(best.tokens, best.times, strict=True)]
+
+    def finish(self) -> list[Token]:
+        """Take out all tokens: no frame follows that could change them."""
+        rest, self._state = self.tokens, self._search.initial_state()
+        return rest
+
+    def take(self, before: float = float("inf")) -> list[Token]:
+        """Take out the tokens that can no longer change, of those at frames less than `before`."""
+        settled = self.tokens[: self._search.settled(self._state)]
+        taken = [token for token in settled if token.frame < before]
+        self._state = self._search.drop(self._state, len(taken))
+        return taken

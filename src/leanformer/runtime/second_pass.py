@@ -1,0 +1,52 @@
+"""One stream's second pass: the frames that wait for their future, until it is there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from leanformer.runtime.session import FloatArray, Session
+
+
+class SecondPass:
+    """Takes the first pass's encoder frames as they come, and gives log-probabilities chunk by chunk, later.
+
+    Chunks are counted from the stream's beginning, so what comes out does not depend on how the frames came. What
+    is held has a fixed size: less than a chunk, and the lookahead.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """`session` is that of the second pass."""
+        part = session.bundle.second
+        self._session = session
+        self._size = part.chunk_frames
+        self._frames = np.zeros((1, part.chunk_frames + part.lookahead_frames, session.width), np.float32)
+        self._held = 0
+        self._state = session.initial_state()
+
+    def push(self, frames: FloatArray) -> list[FloatArray]:
+        """Take (T, D), where T may be 0; returns (chunk, V) for each chunk whose lookahead is now complete."""
+        places, found = self._frames.shape[1], []
+        while len(frames):
+            taken = frames[: places - self._held]
+            self._frames[0, self._held : self._held + len(taken)] = taken
+            self._held += len(taken)
+            frames = frames[len(taken) :]
+            if self._held == places:
+                found.append(self._step())
+        return found
+
+    def finish(self) -> list[FloatArray]:
+        """The rest, chunk by chunk, to which the future is silent; the stream is over."""
+        found = []
+        while self._held:
+            found.append(self._step())
+        return found
+
+    def _step(self) -> FloatArray:
+        """Run the chunk that the frames begin with, and leave what comes after it; it need not be full."""
+        self._frames[:, self._held :] = 0
+        lengths = np.array([self._held], np.int64)
+        log_probs, valid, self._state = self._session.step(self._frames, lengths, self._state)
+        self._held = max(0, self._held - self._size)
+        self._frames[:, : self._held] = self._frames[:, self._size : self._size + self._held].copy()
+        return log_probs[0, : valid[0]]
