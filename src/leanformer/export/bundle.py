@@ -3,6 +3,7 @@
 manifest.json     what a runtime must know, and the sha256 of every other file
 model.int8.onnx   the streaming step, weights of matrix products in int8
 model.fp32.onnx   the same in float32; may be left out
+second.*.onnx     likewise the step of the second pass, if there is one
 tokenizer.model   SentencePiece
 config.toml       the recipe
 MODEL_CARD.md     what the model is, and how good
@@ -22,9 +23,10 @@ from typing import Any
 
 import leanformer
 from leanformer.errors import ExportError
-from leanformer.export.graph import INPUTS, OUTPUTS, input_name, output_name
 from leanformer.export.packing import StatePacking
+from leanformer.export.steps import SecondStep, StatefulStep, Step, input_name, output_name
 from leanformer.features.spec import FeatureSpec
+from leanformer.runtime.bundle import Pass
 from leanformer.runtime.manifest import FILE_NAME, FORMAT, VERSION
 from leanformer.text.tokenizer import Tokenizer
 
@@ -46,16 +48,23 @@ class Model:
     left_context_frames: int
 
 
-def graph_file(precision: str) -> str:
-    """The file name of a graph."""
-    return f"model.{precision}.onnx"
+@dataclass(frozen=True)
+class Passes:
+    """What is traced of a model, pass by pass."""
+
+    first: Step
+    second: SecondStep | None
 
 
-def write_manifest(folder: Path, model: Model, packing: StatePacking, metrics: Mapping[str, Any]) -> None:
+def graph_file(precision: str, which: Pass = "first") -> str:
+    """The file name of a pass's graph."""
+    return f"{'model' if which == 'first' else 'second'}.{precision}.onnx"
+
+
+def write_manifest(folder: Path, model: Model, passes: Passes, metrics: Mapping[str, Any]) -> None:
     """Write `folder`/manifest.json for the files that are there; this makes the folder a bundle."""
     parts = sorted(path for path in folder.iterdir() if path.name != FILE_NAME)
-    graphs = {precision: graph_file(precision) for precision in (INT8, FP32)}
-    features, lengths = INPUTS
+    second = {} if passes.second is None else {"second": _second(folder, passes.second)}
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -71,26 +80,55 @@ def write_manifest(folder: Path, model: Model, packing: StatePacking, metrics: M
         "max_chunk_ms": model.max_chunk_ms,
         "left_context_frames": model.left_context_frames,
         "decoders": ["ctc"],
-        "graphs": {kind: {"file": name} for kind, name in graphs.items() if (folder / name).exists()},
-        "inputs": {
-            features: {"shape": ["batch", "frames", model.features.num_mel_bins], "dtype": "float32"},
-            lengths: {"shape": ["batch"], "dtype": "int64"},
-        },
-        "state": [
-            {
-                "input": input_name(packed.name),
-                "output": output_name(packed.name),
-                "shape": ["batch", *packed.shape],
-                "dtype": "float32",
-            }
-            for packed in packing.tensors
-        ],
-        "outputs": list(OUTPUTS),
+        "graphs": _graphs(folder, "first"),
+        "inputs": _inputs(passes.first, "frames", model.features.num_mel_bins),
+        "state": _state(passes.first.packing),
+        "outputs": list(passes.first.outputs),
+        **second,
         "metrics": dict(metrics),
         "parts": {part.name: _sha256(part) for part in parts},
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=2)
     (folder / FILE_NAME).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _second(folder: Path, step: SecondStep) -> dict[str, Any]:
+    """What a manifest says of the second pass."""
+    config = step.model.config
+    assert config.second is not None
+    return {
+        "chunk_frames": config.second.chunk_size,
+        "lookahead_frames": config.second.lookahead,
+        "graphs": _graphs(folder, "second"),
+        "inputs": _inputs(step, "frames + lookahead", config.encoder.model_dim),
+        "state": _state(step.packing),
+        "outputs": list(step.outputs),
+    }
+
+
+def _graphs(folder: Path, which: Pass) -> dict[str, Any]:
+    files = {precision: graph_file(precision, which) for precision in (INT8, FP32)}
+    return {precision: {"file": name} for precision, name in files.items() if (folder / name).exists()}
+
+
+def _inputs(step: StatefulStep, frames: str, width: int) -> dict[str, Any]:
+    x, lengths = step.inputs
+    return {
+        x: {"shape": ["batch", frames, width], "dtype": "float32"},
+        lengths: {"shape": ["batch"], "dtype": "int64"},
+    }
+
+
+def _state(packing: StatePacking) -> list[dict[str, Any]]:
+    return [
+        {
+            "input": input_name(packed.name),
+            "output": output_name(packed.name),
+            "shape": ["batch", *packed.shape],
+            "dtype": "float32",
+        }
+        for packed in packing.tensors
+    ]
 
 
 def check_target(target: Path, force: bool) -> None:

@@ -59,6 +59,10 @@ def _facts(trained: Trained, model: Model, sizes: Mapping[str, int]) -> Iterator
     yield f"| output | CTC over {model.vocabulary_size} {_UNITS[trained.recipe.tokenizer.kind]}, the blank among them |"
     yield f"| chunk | {model.chunk_ms} ms by default, {frame_ms} to {model.max_chunk_ms} ms in steps of {frame_ms} |"
     yield f"| left context | {model.left_context_frames} frames, {model.left_context_frames * frame_ms / 1000:g} s |"
+    if (second := trained.recipe.model.second) is not None:
+        depth = trained.recipe.model.second_layers.depth
+        chunk, ahead = second.chunk_size * frame_ms, second.lookahead * frame_ms
+        yield f"| second pass | {depth} layers, chunks of {chunk} ms, and {ahead} ms of lookahead |"
     yield f"| graphs | {graphs} |"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import onnx
 
@@ -17,19 +17,22 @@ from leanformer.export.bundle import (
     INT8,
     LICENCE,
     Model,
+    Passes,
     check_target,
     graph_file,
     staged,
     write_manifest,
 )
 from leanformer.export.card import licence_notes, model_card
-from leanformer.export.graph import Step, export_step
+from leanformer.export.graph import export_step
 from leanformer.export.quantize import quantize
 from leanformer.export.speech import SAMPLE, Clip, read_clips
+from leanformer.export.steps import SecondStep, StatefulStep, Step
 from leanformer.export.verify import Check, require_passed, verify_fp32, verify_int8
+from leanformer.export.verify_second import Sessions, verify_second_fp32, verify_second_int8
 from leanformer.features.spec import FeatureSpec
 from leanformer.layers.streaming import Context
-from leanformer.runtime.bundle import Bundle
+from leanformer.runtime.bundle import Bundle, Pass
 from leanformer.runtime.manifest import TOKENIZER
 from leanformer.runtime.session import Session
 from leanformer.text.tokenizer import Tokenizer
@@ -44,7 +47,11 @@ FUSED_NOTE = """\
 # It was trained with norm = "batch"; to train such a model again, set that.
 """
 
+ALL_PASSES = get_args(Pass)
+
 Tell = Callable[[str], None]
+Graphs = dict[tuple[str, Pass], onnx.ModelProto]
+"""By precision and pass."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Exported:
-    """What came out: `sizes` in bytes and `nodes` by precision, `quantized` nodes of the int8 graph."""
+    """What came out: `sizes` in bytes and `nodes` by precision, `quantized` nodes in int8; passes added up."""
 
     model: Model
     checks: tuple[Check, ...]
@@ -104,53 +111,94 @@ def export(
     clips = read_clips(speech, model.features)
     context = Context(model.max_chunk_ms // _frame_ms(trained), model.left_context_frames)
     fused = _fused(trained)
-    given, step = Step(trained.model, context), Step(fused.model, context)
+    given, passes = _passes(trained, context), _passes(fused, context)
     tell("tracing the model")
-    graphs = {FP32: export_step(step)}
+    graphs = _trace(passes)
     tell("quantising")
-    graphs[INT8], quantized = quantize(graphs[FP32])
+    quantized = _quantize(graphs)
     with staged(target) as folder:
         _write_parts(folder, fused, model, graphs, settings, "" if fused is trained else FUSED_NOTE)
-        write_manifest(folder, model, step.packing, {})
+        write_manifest(folder, model, passes, {})
         tell(f"verifying on {len(clips)} recording{'s' * (len(clips) != 1)}")
         checks = _verify(Bundle.open(folder), given, clips, trained.tokenizer)
         require_passed(checks)
         if not settings.keep_fp32:
-            (folder / graph_file(FP32)).unlink()
-        sizes = {kind: path.stat().st_size for kind in graphs if (path := folder / graph_file(kind)).exists()}
+            for which in ALL_PASSES:
+                (folder / graph_file(FP32, which)).unlink(missing_ok=True)
+        sizes = _sizes(folder)
         card = model_card(fused, model, sizes, checks, settings.metrics, settings.notes)
         (folder / CARD).write_text(card, encoding="utf-8")
-        write_manifest(folder, model, step.packing, _metrics(settings.metrics, checks))
+        write_manifest(folder, model, passes, _metrics(settings.metrics, checks))
         Bundle.open(folder)
-    nodes = {kind: len(graph.graph.node) for kind, graph in graphs.items()}
-    return Exported(model, checks, sizes, nodes, quantized)
+    return Exported(model, checks, sizes, _nodes(graphs), quantized)
+
+
+def _passes(trained: Trained, context: Context) -> Passes:
+    model = trained.model
+    return Passes(Step(model, context), None if model.second is None else SecondStep(model))
+
+
+def _trace(passes: Passes) -> Graphs:
+    """The float32 graph of each pass."""
+    steps: Mapping[Pass, StatefulStep | None] = {"first": passes.first, "second": passes.second}
+    return {(FP32, which): export_step(step) for which, step in steps.items() if step is not None}
+
+
+def _quantize(graphs: Graphs) -> int:
+    """Add the int8 graph of each pass; returns how many nodes were quantised."""
+    count = 0
+    for _, which in tuple(graphs):
+        graphs[INT8, which], quantized = quantize(graphs[FP32, which])
+        count += quantized
+    return count
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the graphs that there are, of both passes, by precision."""
+    paths = {kind: [folder / graph_file(kind, which) for which in ALL_PASSES] for kind in (FP32, INT8)}
+    sizes = {kind: sum(path.stat().st_size for path in some if path.exists()) for kind, some in paths.items()}
+    return {kind: size for kind, size in sizes.items() if size}
+
+
+def _nodes(graphs: Graphs) -> dict[str, int]:
+    """Nodes of the graphs of both passes, by precision."""
+    nodes = dict.fromkeys((FP32, INT8), 0)
+    for (kind, _), graph in graphs.items():
+        nodes[kind] += len(graph.graph.node)
+    return nodes
 
 
 def _write_parts(
     folder: Path,
     trained: Trained,
     model: Model,
-    graphs: Mapping[str, onnx.ModelProto],
+    graphs: Graphs,
     settings: Settings,
     note: str,
 ) -> None:
     """Every part but the model card and the manifest, which need the checks; `note` goes before the config."""
-    for precision, graph in graphs.items():
+    for (precision, which), graph in graphs.items():
         onnx.checker.check_model(graph)
-        onnx.save(graph, folder / graph_file(precision))
+        onnx.save(graph, folder / graph_file(precision, which))
     (folder / TOKENIZER).write_bytes(trained.tokenizer.to_bytes())
     (folder / CONFIG).write_text(note + to_toml(_portable(trained.recipe)), encoding="utf-8")
     (folder / LICENCE).write_text(settings.licence_notes or licence_notes(model), encoding="utf-8")
 
 
-def _verify(bundle: Bundle, step: Step, clips: Sequence[Clip], tokenizer: Tokenizer) -> tuple[Check, ...]:
+def _verify(bundle: Bundle, given: Passes, clips: Sequence[Clip], tokenizer: Tokenizer) -> tuple[Check, ...]:
     """What the runtime makes of a bundle, against torch."""
     chunk_frames = round(bundle.manifest.default_chunk_ms / bundle.manifest.features.shift_ms)
     fp32, int8 = Session(bundle, "fp32"), Session(bundle, "int8")
-    return (
-        *verify_fp32(step, fp32, clips, chunk_frames),
+    checks = [
+        *verify_fp32(given.first, fp32, clips, chunk_frames),
         *verify_int8(fp32, int8, clips, chunk_frames, tokenizer),
-    )
+    ]
+    if given.second is not None:
+        both = Sessions(fp32, Session(bundle, "fp32", which="second"))
+        small = Sessions(int8, Session(bundle, "int8", which="second"))
+        checks += verify_second_fp32(given.first, given.second, both, clips, chunk_frames)
+        checks += verify_second_int8(both, small, clips, chunk_frames, tokenizer)
+    return tuple(checks)
 
 
 def _describe(trained: Trained, settings: Settings) -> Model:

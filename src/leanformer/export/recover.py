@@ -16,8 +16,9 @@ from torch import Tensor
 
 from leanformer.config import ModelConfig
 from leanformer.errors import ExportError
-from leanformer.export.graph import Step, export_step
+from leanformer.export.graph import export_step
 from leanformer.export.quantize import quantize
+from leanformer.export.steps import SecondStep, StatefulStep, Step
 from leanformer.layers.streaming import Context
 from leanformer.model import SpeechModel
 
@@ -27,7 +28,9 @@ _NEAR = 0.02
 """Probing weights lie between 0.5 and 1.5: seven bits change them by 0.012 at most, and no two tensors are as alike."""
 
 
-def recover_weights(graph: onnx.ModelProto, config: ModelConfig, context: Context) -> dict[str, Tensor]:
+def recover_weights(
+    graph: onnx.ModelProto, config: ModelConfig, context: Context, second: onnx.ModelProto | None = None
+) -> dict[str, Tensor]:
     """The state of the `SpeechModel` of which `graph` is the export, without what a graph does not hold, such as
     the outputs of exits.
 
@@ -35,13 +38,22 @@ def recover_weights(graph: onnx.ModelProto, config: ModelConfig, context: Contex
         graph: the float32 graph of a bundle, or its int8 graph; then weights are what its seven bits tell.
         config: the model's, with its vocabulary size.
         context: that which the graph was traced for.
+        second: likewise the graph of the second pass, if the model has one; without it, its weights are left out.
 
     Raises:
-        ExportError: the graph is not what this version of Leanformer exports for such a model.
+        ExportError: a graph is not what this version of Leanformer exports for such a model.
     """
     probe = SpeechModel(config).eval()
     known = _randomize(probe)
-    traced = export_step(Step(probe, context))
+    weights = _read(graph, Step(probe, context), known)
+    if second is not None:
+        weights = _read(second, SecondStep(probe), known) | weights
+    return weights
+
+
+def _read(graph: onnx.ModelProto, step: StatefulStep, known: Mapping[str, Array]) -> dict[str, Tensor]:
+    """The weights of `graph`, from the places that the `known` ones take in the graph of `step`."""
+    traced = export_step(step)
     if any(tensor.name.endswith(_QUANTIZED) for tensor in graph.graph.initializer):
         traced, _ = quantize(traced)
     found, given = _constants(traced), _constants(graph)
@@ -52,12 +64,22 @@ def recover_weights(graph: onnx.ModelProto, config: ModelConfig, context: Contex
         )
     weights = {}
     for name, value in known.items():
-        for place, flipped, scale in _places(value, found):
-            array = given[place]
-            array = (array.T if flipped else array) / np.float32(scale)
-            weights[name] = torch.from_numpy(array.reshape(value.shape).copy())
-            break
+        array = _find(value, found, given)
+        if array is not None:
+            weights[name] = torch.from_numpy(array)
     return weights
+
+
+def _find(value: Array, found: Mapping[str, Array], given: Mapping[str, Array]) -> Array | None:
+    """What stands in `given` where `value` stands in `found`, whole or, as a loop over it is unrolled, row by row."""
+    for place, flipped, scale in _places(value, found):
+        array = given[place]
+        array = (array.T if flipped else array) / np.float32(scale)
+        return array.reshape(value.shape).copy()
+    if value.ndim < 2:
+        return None
+    rows = [row for row in (_find(row, found, given) for row in value) if row is not None]
+    return np.stack(rows) if len(rows) == len(value) else None
 
 
 def _randomize(model: SpeechModel) -> dict[str, Array]:

@@ -4,7 +4,7 @@
     torch, one large step   against   fp32 graph, step by step     offline against streaming
     fp32 graph              against   int8 graph                   both streaming: what quantisation costs
 
-Differences are those of log-probabilities, in nats, over valid frames.
+Differences are those of log-probabilities, in nats, over valid frames. `verify_second.py` does so for a second pass.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from leanformer.decoder.ctc import GreedySearch
 from leanformer.errors import ExportError
 from leanformer.evaluate.wer import count_errors, total
-from leanformer.export.graph import Step
 from leanformer.export.speech import Clip
+from leanformer.export.steps import StatefulStep, Step
 from leanformer.layers.streaming import Context
 from leanformer.runtime.session import Session
 from leanformer.text.tokenizer import Tokenizer
@@ -68,19 +69,12 @@ def require_passed(checks: Sequence[Check]) -> None:
 
 def verify_fp32(step: Step, session: Session, clips: Sequence[Clip], chunk_frames: int) -> list[Check]:
     """The float32 graph against torch, with chunks of `chunk_frames` feature frames."""
-    log_probs, states, counters = _against_torch(step, session, clips[:ROWS], chunk_frames)
-    offline = max(
-        _largest(_offline(step, clip, chunk_frames) - _stream(session, clip, chunk_frames)) for clip in clips
-    )
+    found = [
+        (_offline(step, clip, chunk_frames), _stream(session, clip.features, chunk_frames)) for clip in clips
+    ]
     return [
-        Check("fp32_max", "torch - fp32 graph, largest difference", log_probs, at_most=FP32_TOLERANCE),
-        Check(
-            "fp32_state_max", "torch - fp32 graph, state, relative difference", states, at_most=FP32_TOLERANCE
-        ),
-        Check("counters", "counters of the layers, largest disagreement", counters, at_most=0),
-        Check(
-            "offline_max", "torch offline - fp32 graph streaming, largest", offline, at_most=FP32_TOLERANCE
-        ),
+        *step_checks(step, session, [clip.features for clip in clips], chunk_frames),
+        offline_check(found),
     ]
 
 
@@ -88,8 +82,57 @@ def verify_int8(
     fp32: Session, int8: Session, clips: Sequence[Clip], chunk_frames: int, tokenizer: Tokenizer
 ) -> list[Check]:
     """The int8 graph against the float32 graph, stream by stream, as `verify_fp32` has made sure of the latter."""
-    exact = [_stream(fp32, clip, chunk_frames) for clip in clips]
-    rounded = [_stream(int8, clip, chunk_frames) for clip in clips]
+    exact, rounded = (
+        [_stream(session, clip.features, chunk_frames) for clip in clips] for session in (fp32, int8)
+    )
+    return int8_checks(exact, rounded, tokenizer)
+
+
+@torch.no_grad()
+def step_checks(
+    step: StatefulStep, session: Session, rows: Sequence[Floats], size: int, ahead: int = 0
+) -> list[Check]:
+    """Torch against its graph over all steps of rows (T, F) in one batch: log-probs, states, and counters.
+
+    A step has `size` frames, and the `ahead` that follow them.
+    """
+    rows = rows[:ROWS]
+    theirs, ours = step.begin(len(rows)), session.initial_state(len(rows))
+    log_probs = states = counters = 0.0
+    for x, lengths in windows(rows, size, ahead):
+        (expected, valid, *_), theirs = step.advance(torch.from_numpy(x), torch.from_numpy(lengths), theirs)
+        found, found_valid, ours = session.step(x, lengths, ours)
+        if found_valid.tolist() != valid.tolist():
+            raise ExportError(
+                f"the graph says {found_valid.tolist()} frames are valid, torch {valid.tolist()}"
+            )
+        real = np.arange(found.shape[1]) < found_valid[:, None]
+        packed = step.packing.pack(theirs)
+        log_probs = max(log_probs, _largest(expected.numpy()[real] - found[real]))
+        differences = [_relative(a.numpy(), b) for a, b in zip(packed, ours, strict=True)]
+        states = max([states, *differences])
+        counters = max(counters, step.packing.disagreement(theirs))
+    return [
+        Check("fp32_max", "torch - fp32 graph, largest difference", log_probs, at_most=FP32_TOLERANCE),
+        Check(
+            "fp32_state_max", "torch - fp32 graph, state, relative difference", states, at_most=FP32_TOLERANCE
+        ),
+        Check("counters", "counters of the layers, largest disagreement", counters, at_most=0),
+    ]
+
+
+def offline_check(found: Sequence[tuple[Floats, Floats]]) -> Check:
+    """Of the log-probs (T', V) of each clip, by torch offline and by the graph streaming."""
+    return Check(
+        "offline_max",
+        "torch offline - fp32 graph streaming, largest",
+        max(_largest(expected - streamed) for expected, streamed in found),
+        at_most=FP32_TOLERANCE,
+    )
+
+
+def int8_checks(exact: Sequence[Floats], rounded: Sequence[Floats], tokenizer: Tokenizer) -> list[Check]:
+    """Of the log-probs (T', V) of each clip, in float32 and in int8."""
     # Probabilities, not their logs: of a label that is not there, no one cares if it is e-12 or e-14.
     difference = np.concatenate([abs(np.exp(a) - np.exp(b)) for a, b in zip(exact, rounded, strict=True)])
     same = np.concatenate([a.argmax(1) == b.argmax(1) for a, b in zip(exact, rounded, strict=True)])
@@ -110,61 +153,43 @@ def verify_int8(
     ]
 
 
-@torch.no_grad()
-def _against_torch(
-    step: Step, session: Session, clips: Sequence[Clip], chunk_frames: int
-) -> tuple[float, float, float]:
-    """Largest difference of log-probs, of states and between counters, over all steps of clips in one batch."""
-    model = step.model
-    theirs = model.initial_state(len(clips), step.context)
-    ours = session.initial_state(len(clips))
-    log_probs = states = counters = 0.0
-    for features, lengths in _steps(clips, chunk_frames):
-        expected, valid, theirs = model(torch.from_numpy(features), torch.from_numpy(lengths), theirs)
-        found, found_valid, ours = session.step(features, lengths, ours)
-        if found_valid.tolist() != valid.tolist():
-            raise ExportError(
-                f"the graph says {found_valid.tolist()} frames are valid, torch {valid.tolist()}"
-            )
-        rows = np.arange(found.shape[1]) < found_valid[:, None]
-        packed = step.packing.pack(theirs)
-        log_probs = max(log_probs, _largest(expected.numpy()[rows] - found[rows]))
-        states = max(states, *(_relative(a.numpy(), b) for a, b in zip(packed, ours, strict=True)))
-        counters = max(counters, step.packing.disagreement(theirs))
-    return log_probs, states, counters
+def windows(rows: Sequence[Floats], size: int, ahead: int = 0) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+    """Frames (B, size + ahead, F) of rows (T, F), `size` further each time until the longest row ends, and how many
+    of them are real, (B,), which is 0 for a row that ended.
+    """
+    for start in range(0, max(map(len, rows)), size):
+        pieces = [row[start : start + size + ahead] for row in rows]
+        frames = np.zeros((len(rows), size + ahead, pieces[0].shape[1]), np.float32)
+        for row, piece in zip(frames, pieces, strict=True):
+            row[: len(piece)] = piece
+        yield frames, np.array([len(piece) for piece in pieces], np.int64)
 
 
 @torch.no_grad()
 def _offline(step: Step, clip: Clip, chunk_frames: int) -> Floats:
     """Log-probs (T', V) of torch in one large step, seeing the same chunks as the stream does."""
+    found: Floats = step.model.log_probs(encode_offline(step, clip, chunk_frames))[0].numpy()
+    return found
+
+
+@torch.no_grad()
+def encode_offline(step: Step, clip: Clip, chunk_frames: int) -> Tensor:
+    """Encoder output (1, T', D) of torch in one large step, seeing the same chunks as the stream does."""
     factor = step.model.config.encoder.subsampling.factor
     context = Context(chunk_frames // factor, step.context.left_context)
     features = torch.from_numpy(clip.features)[None]
     state = step.model.initial_state(1, context)
-    log_probs, _, _ = step.model(features, torch.tensor([features.shape[1]]), state)
-    found: Floats = log_probs[0].numpy()
-    return found
+    return step.model.encode(features, torch.tensor([features.shape[1]]), state)[0]
 
 
-def _stream(session: Session, clip: Clip, chunk_frames: int) -> Floats:
+def _stream(session: Session, features: Floats, chunk_frames: int) -> Floats:
     """Log-probs (T', V) of a graph, chunk by chunk."""
     state = session.initial_state()
     found = []
-    for features, lengths in _steps([clip], chunk_frames):
-        log_probs, valid, state = session.step(features, lengths, state)
+    for frames, lengths in windows([features], chunk_frames):
+        log_probs, valid, state = session.step(frames, lengths, state)
         found.append(log_probs[0, : valid[0]])
     return np.concatenate(found)
-
-
-def _steps(clips: Sequence[Clip], size: int) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-    """Features (B, size, F) and their valid lengths (B,), until the longest clip ends; a row that ended has 0."""
-    longest = max(len(clip.features) for clip in clips)
-    for start in range(0, longest, size):
-        pieces = [clip.features[start : start + size] for clip in clips]
-        features = np.zeros((len(clips), size, pieces[0].shape[1]), np.float32)
-        for row, piece in zip(features, pieces, strict=True):
-            row[: len(piece)] = piece
-        yield features, np.array([len(piece) for piece in pieces], np.int64)
 
 
 def _relative(expected: Floats, found: Floats) -> float:
