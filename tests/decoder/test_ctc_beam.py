@@ -132,12 +132,14 @@ def test_hypotheses_differ() -> None:
     assert len(texts) == len(set(beam.key.tolist())) == 16
 
 
-def test_sure_blanks_are_passed_over() -> None:
-    sure = np.log(np.array([[0.9995, 0.0003, 0.0002]], np.float32))
-    log_probs = np.concatenate([random_log_probs(1, 8), sure, sure, random_log_probs(2, 8)])
-    passing = CtcBeamSearch(VOCABULARY, 4)
-    best, whole = in_steps(passing, log_probs, [9])[0], in_steps(exact(), log_probs, [])[0]
+@pytest.mark.parametrize("seed", range(6))
+def test_sure_blanks_are_passed_over(seed: int) -> None:
+    sure = np.log(np.array([[1 - 2e-6, 1e-6, 1e-6]], np.float32))
+    parts = [random_log_probs(seed, 8, scale=1.0), sure, sure, random_log_probs(seed + 50, 8, scale=1.0)]
+    log_probs = np.concatenate(parts)
+    best, whole = in_steps(exact(skip_blank=0.999), log_probs, [9])[0], in_steps(exact(), log_probs, [])[0]
     assert (best.tokens, best.times) == (whole.tokens, whole.times)
+    passing = exact(skip_blank=0.999)
     state = passing.step(passing.initial_state(), sure)
     assert state.beam.lengths.tolist() == [0]
     assert passing.hypothesis(state).score == pytest.approx(float(sure[0, 0]))

@@ -102,6 +102,7 @@ def slowly(ngram: NGram, context: tuple[int, ...], token: int) -> float:
     if (place := find((*context, token))) is not None:
         return float(ngram.log_prob_table[len(context), ngram.log_prob[place]])
     node = find(context)
+    node = node if node is not None and ngram.children[node] else None
     backoff = 0.0 if node is None else float(ngram.backoff_table[len(context) - 1, ngram.backoff[node]])
     return backoff + slowly(ngram, context[1:], token)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
+from leanformer.cli.decoding import GREEDY, Decoding
 from leanformer.cli.outcome import ERROR, OK, UsageError, report
 from leanformer.cli.outputs import replacing
 from leanformer.errors import DataError, LeanformerError
@@ -81,7 +82,7 @@ class Options:
 _DEFAULTS = Options()
 
 
-def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
+def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = GREEDY) -> int:
     """Measure a bundle's word error rate and speed on transcribed speech.
 
     Prints the figures of each corpus and in total, with a 95 % bootstrap interval (over speakers where five
@@ -109,6 +110,7 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
         threads=options.threads,
         chunk_ms=options.chunk_ms,
         first_pass_only=options.first_pass,
+        **decoding.arguments(),
     )
     folders = options.data or (default_data_folder(),)
     found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)
@@ -118,7 +120,14 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS) -> int:
     measured = None if ends is None else _latencies(recognizer, outcome, ends, options.jobs)
     name, _, precision = recognizer.name.rpartition(" ")
     setup = Setup(
-        name, precision, recognizer.chunk_ms, options.threads, options.jobs, options.split, str(__version__)
+        name,
+        precision,
+        recognizer.chunk_ms,
+        options.threads,
+        options.jobs,
+        options.split,
+        str(__version__),
+        decoding.in_words(),
     )
     made = make_report(setup, outcome, found.skipped, max(WORST, options.worst), measured)
     if not outcome.scored:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from leanformer.cli.decoding import GREEDY, Decoding
 from leanformer.cli.outcome import OK, UsageError, report
 from leanformer.cli.outputs import output_names
 from leanformer.cli.sources import Source, sources_of, without_repeats
@@ -60,7 +61,9 @@ class Options:
     "End with a line on standard error: model, seconds of audio, seconds of processing, real-time factor."
 
 
-def transcribe(*inputs: Annotated[str, _Inputs], options: Options = Options()) -> int:
+def transcribe(
+    *inputs: Annotated[str, _Inputs], options: Options = Options(), decoding: Decoding = GREEDY
+) -> int:
     """Write down the speech in files, folders or standard input.
 
     Reads every format that libsndfile knows, at any rate and number of channels. Standard input (-) may be
@@ -86,6 +89,7 @@ def transcribe(*inputs: Annotated[str, _Inputs], options: Options = Options()) -
         precision=options.precision,
         chunk_ms=options.chunk_ms,
         first_pass_only=options.first_pass,
+        **decoding.arguments(),
     )
     tasks = [Task(source, target) for source, target in zip(sources, _targets(sources, options), strict=True)]
     audio_seconds = busy_seconds = 0.0

@@ -69,15 +69,15 @@ class Biasing:
         """
         if not hotwords:
             raise ConfigError("no hotwords: give at least one phrase")
-        spelled, weights = [], []
-        for hotword in hotwords:
-            phrase, own = (hotword, weight) if isinstance(hotword, str) else hotword
-            spelled.append(_spelled(phrase, speller))
-            weights.append(_checked(phrase, own))
+        weighted = [(one, weight) if isinstance(one, str) else one for one in hotwords]
+        for one in weighted:
+            check(one, speller)
+        spelled = [speller.encode(phrase) for phrase, _ in weighted]
+        weights = np.array([own for _, own in weighted], np.float64)
         self._size = len(speller)
         self._starts = np.array([token > 0 and speller.starts_word(token) for token in range(len(speller))])
         # A node's number is one more than the place of its key, parent * V + token: they stand level by level.
-        self._keys, gains, final, depths = _trie(spelled, np.array(weights), len(speller))
+        self._keys, gains, final, depths = _trie(spelled, weights, len(speller))
         parents, self._tokens = np.divmod(self._keys, len(speller))
         self._fail = np.zeros(1 + len(self._keys), np.int64)
         self._score = np.zeros(len(self._fail))
@@ -168,7 +168,9 @@ def _trie(
     return np.concatenate(keys), np.concatenate(gains), final, firsts
 
 
-def _spelled(phrase: str, speller: Speller) -> list[int]:
+def check(hotword: Hotword, speller: Speller) -> None:
+    """Raise ConfigError if `Biasing` would not take this phrase or its weight."""
+    phrase, weight = (hotword, DEFAULT_WEIGHT) if isinstance(hotword, str) else hotword
     if missing := speller.unspellable(phrase):
         shown = " ".join(sorted(repr(letter) for letter in missing))
         raise ConfigError(
@@ -176,10 +178,5 @@ def _spelled(phrase: str, speller: Speller) -> list[int]:
         )
     if not phrase.strip():
         raise ConfigError(f"hotword {phrase!r} is empty: give at least one letter")
-    return speller.encode(phrase)
-
-
-def _checked(phrase: str, weight: float) -> float:
     if not (math.isfinite(weight) and weight > 0):
         raise ConfigError(f"hotword {phrase!r}: weight {weight} is not a number above 0")
-    return weight

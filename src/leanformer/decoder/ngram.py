@@ -1,8 +1,9 @@
 """An n-gram model of tokens with backoff, in few bytes, looked up for many contexts at once.
 
-    log p(w | h) = stored, if hw is in the model
-                 = backoff(h) + log p(w | h') otherwise         h' is h without its first token; backoff(h) = 0
-                                                                 if h is not in the model
+    log p(w | h) = stored                         if hw is in the model
+                 = backoff(h) + log p(w | h')     if not; h' is h without its first token
+
+where backoff(h) is 0 unless the model has something that continues h.
 
 The n-grams are a trie, level after level; within a level they are sorted by what they continue and then by token,
 so that it takes three numbers to store one: its last token, its log-probability, and how many continue it.
@@ -36,7 +37,7 @@ class NGram:
     children: NDArray[np.uint16]
     "(C,): how many n-grams continue each; C counts those below the highest order"
     backoff: NDArray[np.uint8]
-    "(C,)"
+    "(C,), of no meaning where nothing continues an n-gram"
     log_prob_table: NDArray[np.float32]
     "(N, 256): natural logarithms"
     backoff_table: NDArray[np.float32]
@@ -66,7 +67,7 @@ class NGram:
         """
         rows = np.tile(self._log_prob(np.arange(self.vocabulary_size), 0), (len(contexts), 1))
         for length, found in enumerate(self._nodes(contexts), start=1):
-            (known,) = np.nonzero(found != _UNKNOWN)
+            (known,) = np.nonzero((found != _UNKNOWN) & (self.children[found] > 0))
             nodes = found[known]
             rows[known] += self.backoff_table[length - 1][self.backoff[nodes]][:, None]
             sizes = self.children[nodes].astype(np.int64)
@@ -81,7 +82,7 @@ class NGram:
         if not longest:
             return []
         # Column c is the walk that begins with the token of column c; all walks take their next token together.
-        walks = np.where(contexts == 0, _UNKNOWN, contexts)
+        walks = contexts.copy()  # a token's number is its place; nothing continues the blank
         for step in range(1, longest):
             walks[:, : longest - step] = self._child(walks[:, : longest - step], contexts[:, step:])
         return [walks[:, longest - length] for length in range(1, longest + 1)]

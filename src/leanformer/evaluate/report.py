@@ -26,6 +26,7 @@ class Setup:
     jobs: int
     split: str
     leanformer_version: str
+    search: str = "greedy"
 
 
 @dataclass(frozen=True, slots=True)

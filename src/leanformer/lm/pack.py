@@ -56,7 +56,11 @@ def packed(
 ) -> NGram:
     """The model of n-grams that stand sorted in their levels; the last two lack the highest level."""
     coded = [_codes(one) for one in log_probs]
-    coded_backoffs = [_codes(one) for one in backoffs]
+    coded_backoffs = []
+    for backoff, sizes in zip(backoffs, children, strict=True):
+        codes = np.zeros(len(backoff), np.uint8)
+        codes[sizes > 0], table = _codes(backoff[sizes > 0])
+        coded_backoffs.append((codes, table))
     none = np.zeros((0, _CODES), np.float32)
     return NGram(
         vocabulary_size=vocabulary_size,

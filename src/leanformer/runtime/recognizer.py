@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanformer.audio.blocks import read_blocks
-from leanformer.decoder.ctc import GreedySearch
+from leanformer.decoder.biasing import Hotword
 from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
+from leanformer.runtime.language_model import Fusion
+from leanformer.runtime.searching import make_search, with_hotwords
 from leanformer.runtime.session import Session
 from leanformer.runtime.stream import Stream
 from leanformer.runtime.transcript import Segment, Transcript
@@ -61,6 +63,9 @@ class Recognizer:
         threads: int = 1,
         chunk_ms: int | None = None,
         first_pass_only: bool = False,
+        beam: int = 1,
+        lm: str | Path | Fusion | None = None,
+        hotwords: Sequence[Hotword] | Path | None = None,
     ) -> Recognizer:
         """Load a bundle.
 
@@ -71,6 +76,10 @@ class Recognizer:
             chunk_ms: milliseconds of speech the model sees at a time: longer is more accurate, and later.
                 None takes what the model was chosen for.
             first_pass_only: leave the second pass out, if there is one: final words come sooner and are worse.
+            beam: how many hypotheses to keep; 1 is the greedy search, the others need more.
+            lm: a language model's file, or "default" for the one that ships with Leanformer; a `Fusion` says
+                how much it counts, too.
+            hotwords: for all streams: phrases, or (phrase, weight), or the path of a file of them.
 
         Raises:
             BundleError: the bundle cannot be used.
@@ -79,7 +88,8 @@ class Recognizer:
         """
         bundle = Bundle.open(model)
         tokenizer = Tokenizer.load(bundle.tokenizer_path)
-        search = GreedySearch(bundle.manifest.blank_id)
+        search = make_search(tokenizer, beam, lm)
+        search = with_hotwords(search, hotwords, tokenizer)
         first, second = Session(bundle, precision, threads), None
         if bundle.manifest.second is not None and not first_pass_only:
             second = Session(bundle, precision, threads, "second")
@@ -95,10 +105,28 @@ class Recognizer:
         """The rate in Hz that needs no resampling."""
         return self._session.bundle.manifest.features.sample_rate
 
-    def stream(self, *, first_pass_only: bool = False) -> Stream:
-        """A new stream: it holds only its own state. It may do without the second pass, if there is one."""
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's word-pieces."""
+        return self._tokenizer
+
+    def with_search(self, search: Search[Any]) -> Recognizer:
+        """The same model with another search; the weights are shared."""
+        return Recognizer(self._session, self._tokenizer, search, self.chunk_ms, self._second)
+
+    def stream(self, *, first_pass_only: bool = False, hotwords: Sequence[Hotword] = ()) -> Stream:
+        """A new stream: it holds only its own state. It may do without the second pass, if there is one.
+
+        Args:
+            first_pass_only: words come sooner, and are worse.
+            hotwords: phrases to expect in this stream, beside those of all streams, or (phrase, weight).
+
+        Raises:
+            ConfigError: hotwords without a beam search, or one that the model cannot write.
+        """
         second = None if first_pass_only else self._second
-        return Stream(self._session, self._tokenizer, self._search, self.chunk_ms, second)
+        search = with_hotwords(self._search, hotwords, self._tokenizer)
+        return Stream(self._session, self._tokenizer, search, self.chunk_ms, second)
 
     def transcribe(self, audio: str | Path | NDArray[Any], sample_rate: int | None = None) -> Transcript:
         """Transcribe a file or an array; memory does not grow with its length, but for the text.

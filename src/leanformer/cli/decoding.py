@@ -1,0 +1,57 @@
+"""The options that say how words are searched for, the same for all verbs that recognise speech."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
+
+from leanformer.cli.outcome import UsageError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How to search for words."""
+
+    beam: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1
+    "How many hypotheses to keep. 1 takes the likeliest label of each frame; 8 is a good size for --lm."
+
+    lm: str | None = None
+    "A language model that `leanformer lm` wrote, or `default`. Needs --beam."
+
+    lm_weight: float | None = None
+    "How much the language model counts. Default: what `leanformer tune` found for it."
+
+    lm_bonus: float | None = None
+    "What each word-piece gains, so that words are not left out. Default: as for the weight."
+
+    hotwords: Path | None = None
+    "A file of phrases to expect, one a line, with a weight after a tab if it needs one. Needs --beam."
+
+    def in_words(self) -> str:
+        """What to say of these options beside a result."""
+        if self.beam == 1:
+            return "greedy"
+        lm = f", language model {self.lm}" if self.lm is not None else ""
+        tuned = "".join(
+            f", {name} {value:g}"
+            for name, value in (("weight", self.lm_weight), ("bonus", self.lm_bonus))
+            if value is not None
+        )
+        return f"beam {self.beam}{lm}{tuned}{f', hotwords {self.hotwords}' if self.hotwords else ''}"
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `Recognizer.load`."""
+        if self.lm is None and (self.lm_weight is not None or self.lm_bonus is not None):
+            raise UsageError("--lm-weight and --lm-bonus are for a language model: add --lm default")
+        # Here, not above, for a quick --help.
+        from leanformer.runtime.language_model import Fusion
+
+        lm = None if self.lm is None else Fusion(self.lm, self.lm_weight, self.lm_bonus)
+        return {"beam": self.beam, "lm": lm, "hotwords": self.hotwords}
+
+
+GREEDY = Decoding()

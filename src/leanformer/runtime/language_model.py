@@ -1,0 +1,77 @@
+"""Language models as the runtime opens and stores them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from leanformer.decoder.language_model import LanguageModel
+from leanformer.decoder.language_model_file import Header, pieces_hash, read
+from leanformer.decoder.ngram import NGram
+from leanformer.errors import ConfigError, LeanformerError
+from leanformer.runtime.bundle import DEFAULT
+from leanformer.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """A language model and how much it counts; None stands for what it was tuned to."""
+
+    lm: str | Path
+    'its file, or "default" for the one that ships with Leanformer'
+    weight: float | None = None
+    bonus: float | None = None
+    "what each token gains, so that words are not left out"
+
+
+_DEFAULT_FILE = Path(__file__).parent.parent / "models" / "default.lm"
+
+
+def path_of(model: str | Path) -> Path:
+    """The file of a language model; "default" is the one that ships with Leanformer.
+
+    Raises:
+        ConfigError: "default", and there is none.
+    """
+    if model == DEFAULT and not _DEFAULT_FILE.is_file():
+        raise ConfigError(
+            "this installation of leanformer has no default language model: name a file, "
+            "or make one with `leanformer lm`"
+        )
+    return _DEFAULT_FILE if model == DEFAULT else Path(model)
+
+
+def open_language_model(model: str | Path, tokenizer: Tokenizer) -> tuple[NGram, Header]:
+    """Read a language model that is to be used with a tokenizer.
+
+    Raises:
+        ConfigError: the file cannot be read, is none, or is of another tokenizer.
+    """
+    path = path_of(model)
+    ngram, header = read(path)
+    if header.pieces != pieces_hash([tokenizer.piece(token) for token in range(len(tokenizer))]):
+        raise ConfigError(
+            f"{path}: made for another model's word-pieces; build it again with "
+            "`leanformer lm TEXT... --model BUNDLE`"
+        )
+    return ngram, header
+
+
+def language_model(fusion: Fusion, tokenizer: Tokenizer) -> LanguageModel:
+    """The scorer; raises what `open_language_model` does."""
+    ngram, header = open_language_model(fusion.lm, tokenizer)
+    weight = header.weight if fusion.weight is None else fusion.weight
+    return LanguageModel(ngram, weight, header.bonus if fusion.bonus is None else fusion.bonus)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a language model's file as a whole, or not at all; raises LeanformerError if it cannot be written."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise LeanformerError(f"{path}: cannot be written ({error.strerror}); name another file") from error
