@@ -260,6 +260,34 @@ def test_layers_with_norms_of_their_own_are_untied() -> None:
     assert not any(torch.equal(value, third[name]) for name, value in first.items() if "weight" in name)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("per_depth", [False, True])
+@pytest.mark.parametrize("final", [None, "none", "shared"])
+def test_a_second_pass_is_fused_with_the_first(per_depth: bool, final: str | None) -> None:
+    encoder = {"norm_per_depth": per_depth} | ({"final_projection": final} if final else {})
+    model = make(encoder, second={"blocks": [SMALL], "layer_map": [0, 0], "chunk_size": 3, "lookahead": 2})
+    fused = fuse(model)
+    assert norms(fused) == []
+    assert model.second is not None
+    assert fused.second is not None
+    assert (model.second.layers.final.kind == "none") == (final == "none")
+    config = fused.config.second
+    assert config is not None
+    assert (len(config.blocks), config.layer_map) == ((2, (0, 1)) if per_depth else (1, (0, 0)))
+    assert (config.chunk_size, config.lookahead) == (3, 2)
+    assert model.second.future.weights is not None
+    model.second.future.weights.normal_()
+    x, lengths = torch.randn(2, 11, 8), torch.tensor([11, 6])
+    expected, before = (one.whole(x, lengths, CONTEXT) for one in (model.second, fused.second))
+    assert largest(before, expected) > 0.1  # what was fused did not look ahead yet
+    rebuilt = SpeechModel(fused.config).eval()
+    rebuilt.load_state_dict(fuse(model).state_dict())
+    assert rebuilt.second is not None
+    found = rebuilt.second.whole(x, lengths, CONTEXT)
+    assert largest(found[0], expected[0]) < 1e-4
+    assert largest(found[1, :6], expected[1, :6]) < 1e-4
+
+
 def test_a_phone_head_is_kept() -> None:
     model = make(phone_head={"depth": 1})
     fused = fuse(model)

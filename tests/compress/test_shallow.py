@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from leanformer.compress.shallow import shallow, shallow_config
-from leanformer.config import BlockConfig, EncoderConfig, ModelConfig, PhoneHeadConfig, SubsamplingConfig
+from leanformer.config import (
+    BlockConfig,
+    EncoderConfig,
+    ModelConfig,
+    PhoneHeadConfig,
+    SecondPassConfig,
+    SubsamplingConfig,
+)
 from leanformer.config_toml import from_dict, to_toml
 from leanformer.errors import CompressError, ConfigError
 from leanformer.layers.streaming import Context
@@ -22,12 +29,17 @@ BLOCK = BlockConfig(ffn_dim=12, kernel_size=3)
 LOCAL = BlockConfig(ffn_dim=12, kernel_size=3, order=("ffn", "conv", "ffn"))
 
 
-def make(exit_heads: Any = "shared", head: PhoneHeadConfig | None = None, **encoder: Any) -> SpeechModel:
+def make(
+    exit_heads: Any = "shared",
+    head: PhoneHeadConfig | None = None,
+    second: SecondPassConfig | None = None,
+    **encoder: Any,
+) -> SpeechModel:
     values = {"blocks": (BLOCK, LOCAL), "layer_map": (1, 0, 1, 0), "dropout": 0.0} | encoder
     config = EncoderConfig(model_dim=8, subsampling=SubsamplingConfig(channels=2), **values)
     torch.manual_seed(0)
     model = SpeechModel(
-        ModelConfig(vocabulary_size=11, encoder=config, exit_heads=exit_heads, phone_head=head)
+        ModelConfig(vocabulary_size=11, encoder=config, exit_heads=exit_heads, phone_head=head, second=second)
     )
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         nn.init.uniform_(tensor, 0.2, 0.8)  # of every norm and statistic, too
@@ -119,6 +131,16 @@ def test_a_phone_head_is_kept_where_it_still_serves(depth: int, condition: bool,
     assert (cut.phone_head is not None) == kept
     if depth >= 2:
         assert torch.equal(run(cut), run(model, depth))
+
+
+def test_a_second_pass_stays_with_the_full_depth_only() -> None:
+    model = make(second=SecondPassConfig(blocks=(LOCAL,), chunk_size=2, lookahead=1))
+    full, cut = shallow(model, 4), shallow(model, 3)
+    assert full.config == model.config
+    assert all(torch.equal(value, full.state_dict()[name]) for name, value in model.state_dict().items())
+    assert cut.config.second is None
+    assert not [name for name in cut.state_dict() if name.startswith("second.")]
+    assert torch.equal(run(cut), run(model, 3))
 
 
 def test_nothing_is_shared_with_the_given_model_and_nothing_of_it_changes() -> None:

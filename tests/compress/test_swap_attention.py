@@ -15,6 +15,7 @@ from leanformer.config import (
     ModelConfig,
     PerformerAttentionConfig,
     PhoneHeadConfig,
+    SecondPassConfig,
     SoftmaxAttentionConfig,
     SubsamplingConfig,
 )
@@ -128,6 +129,20 @@ def test_norms_and_shared_layers_are_kept(norm: str, per_depth: bool) -> None:
     assert all(torch.equal(swapped.state_dict()[name], value) for name, value in model.state_dict().items())
     names = [name for name, _ in swapped.named_parameters() if name.endswith("forgetting")]
     assert len(names) == 1
+
+
+def test_a_second_pass_keeps_its_attention(model: SpeechModel) -> None:
+    second = SecondPassConfig(blocks=(BLOCK,), chunk_size=4, lookahead=2)
+    cascade = SpeechModel(model.config.model_copy(update={"second": second}))
+    swapped = swap_attention(cascade, "performer")
+    assert swapped.config.second == second
+    given, found = (
+        {name: value for name, value in one.state_dict().items() if name.startswith("second.")}
+        for one in (cascade, swapped)
+    )
+    assert given.keys() == found.keys()
+    assert all(torch.equal(found[name], value) for name, value in given.items())
+    assert kinds(swapped.config) == ["softmax", "performer", "performer"]
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -15,8 +15,9 @@ from leanformer.model import SpeechModel
 def shallow(model: SpeechModel, depth: int) -> SpeechModel:
     """A new model of the first `depth` layers, with the output layer that the given model has there.
 
-    Blocks that no longer run, exits beyond `depth`, and a phone head that would no longer feed any layer are left
-    out. Outputs are, bit for bit, those that `train_outputs(..., depth=depth)` of the given model has.
+    Left out are blocks that no longer run, exits beyond `depth`, a phone head that would no longer feed any layer, and
+    below the full depth a second pass, which was trained on what the last layer gives. Outputs are, bit for bit, those
+    that `train_outputs(..., depth=depth)` of the given model has.
 
     Raises:
         CompressError: an output cannot be taken at `depth`: there is no such layer, or exits are declared
@@ -45,7 +46,11 @@ def shallow_config(config: ModelConfig, depth: int) -> ModelConfig:
         "layer_map": tuple(kept.index(index) for index in encoder.layer_map[:depth]),
         "exits": tuple(exit for exit in encoder.exits if exit <= depth),
     }
-    update = {"encoder": encoder.model_copy(update=cut), "phone_head": head if useful else None}
+    update = {
+        "encoder": encoder.model_copy(update=cut),
+        "phone_head": head if useful else None,
+        "second": config.second if depth == encoder.depth else None,
+    }
     return ModelConfig.model_validate(config.model_copy(update=update).model_dump())
 
 

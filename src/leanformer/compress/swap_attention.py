@@ -36,7 +36,7 @@ def swap_attention(
     """A new model with attention of another kind and all weights that both have; the given one is not changed.
 
     It computes something else, and is the start of a fine-tuning. A model swapped back, untrained, is the first
-    one bit for bit.
+    one bit for bit. A second pass keeps the attention that it has.
 
     Args:
         model: the model, in training or evaluation mode, which the new one is in as well.
