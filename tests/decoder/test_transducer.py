@@ -254,19 +254,55 @@ def test_a_token_settles_when_it_is_old_enough() -> None:
     assert patient.settled(patient.step(state, np.zeros((90, 1), np.float32))) == 0
 
 
+def prefix(*pairs: tuple[int, int]) -> Prefix:
+    """Tokens at their times, as the predictor that counts them remembers them."""
+    tokens, times = (tuple(column) for column in zip(*pairs, strict=True)) if pairs else ((), ())
+    said = np.full(1, float(len(pairs)))
+    return Prefix(tokens, times, -float(len(pairs)), said, (said,))
+
+
 def test_tokens_alike_at_other_times_are_not_settled() -> None:
-    search = TransducerBeamSearch(random_model(0))
-    start = search.initial_state().prefixes[0]
-
-    def prefix(*pairs: tuple[int, int]) -> Prefix:
-        tokens, times = zip(*pairs, strict=True)
-        return Prefix(tokens, times, 0.0, start.output, start.memory)
-
+    search = TransducerBeamSearch(Transducer(CountingPredictor(), TwinJoiner()))
     early, late = prefix((1, 0), (2, 3), (1, 4)), prefix((1, 0), (2, 4))
     assert search.settled(TransducerState(9, (early, late))) == 1
     assert search.settled(TransducerState(9, (early, prefix((1, 0), (2, 3))))) == 2
     assert search.settled(TransducerState(9, (early,))) == 3
-    assert search.settled(TransducerState(9, (early, start))) == 0
+    assert search.settled(TransducerState(9, (early, prefix()))) == 0
+
+
+def test_tokens_alike_at_other_times_settle_when_they_are_old_enough() -> None:
+    search = TransducerBeamSearch(Transducer(CountingPredictor(), TwinJoiner()), beam=2, patience=5)
+    state = TransducerState(4, (prefix((1, 1)), prefix((1, 2), (2, 3))))
+    state = search.step(state, np.zeros((2, 1), np.float32))
+    assert search.settled(state) == 0
+    assert search.settled(search.step(state, np.zeros((1, 1), np.float32))) == 1
+
+
+@dataclass
+class Counted:
+    """A silent joiner and a predictor that count their calls."""
+
+    joined: int = 0
+    predicted: int = 0
+
+    def initial_state(self) -> Memory:
+        return CountingPredictor().initial_state()
+
+    def step(self, tokens: np.ndarray, state: Memory) -> tuple[np.ndarray, Memory]:
+        self.predicted += 1
+        return CountingPredictor().step(tokens, state)
+
+    def log_probs(self, encoder: np.ndarray, predictor: np.ndarray) -> np.ndarray:
+        self.joined += 1
+        return TwinJoiner().log_probs(encoder, predictor)
+
+
+@pytest.mark.parametrize(("beam", "joined", "predicted"), [(2, 1, 0), (1000, 3, 2)])
+def test_only_what_may_enter_the_beam_is_computed(beam: int, joined: int, predicted: int) -> None:
+    counted = Counted()
+    search = TransducerBeamSearch(Transducer(counted, counted), beam, max_symbols=2)
+    search.step(TransducerState(1, (prefix((1, 0)), prefix((2, 0)))), np.zeros((1, 1), np.float32))
+    assert (counted.joined, counted.predicted) == (joined, predicted)
 
 
 def test_the_internal_language_model_is_taken_off() -> None:
