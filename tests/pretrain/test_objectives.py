@@ -68,6 +68,22 @@ def test_hidden_frames_alone_count(objective: torch.nn.Module) -> None:
     assert nothing.item() == 0.0
 
 
+def test_a_frame_is_to_tell_its_own_code() -> None:
+    objective = BestRQ(32, 24, CODES)
+    with torch.no_grad():
+        objective.predict.weight.copy_(20.0 * torch.eye(32))
+        objective.predict.bias.zero_()
+    targets, hidden = torch.randn(2, 40, 24), torch.rand(2, 40) < 0.5
+    codes = F.one_hot(objective.quantizer(targets), 32).float()
+    judged = objective(codes, targets, torch.tensor([40, 40]), hidden)
+    assert judged.figures["masked_accuracy"].item() == 1.0
+    assert judged.loss.item() < 1e-3
+    assert judged.code_counts is not None
+    assert torch.equal(judged.code_counts, codes.sum(dim=(0, 1)).long())
+    later = objective(codes.roll(1, dims=1), targets, torch.tensor([40, 40]), hidden)
+    assert later.figures["masked_accuracy"].item() < 0.5
+
+
 def test_reconstruction_is_the_mean_absolute_difference() -> None:
     objective = Reconstruction(8, 24, ReconstructionConfig())
     encoded, hidden = torch.randn(1, 4, 8), torch.tensor([[False, True, True, False]])

@@ -13,7 +13,7 @@ from leanformer.model import SpeechModel
 from leanformer.runtime.bundle import DEFAULT, Bundle
 from leanformer.runtime.manifest import FILE_NAME
 from leanformer.text.tokenizer import Tokenizer
-from leanformer.train.checkpoint import find_checkpoint, read_checkpoint
+from leanformer.train.checkpoint import find_checkpoint, is_recogniser, read_checkpoint
 from leanformer.train.text_injection import TextSpeaker
 
 _LOG = logging.getLogger(__name__)
@@ -27,13 +27,16 @@ class Initial:
 
     source: str
     weights: Mapping[str, Tensor]
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
+    """None after pre-training, which writes nothing down."""
     bank: Mapping[str, Any] | None
     """The posteriors that a `TextSpeaker` had gathered, if any."""
 
 
 def read_initial(path: Path) -> Initial:
-    """Read a checkpoint, the best one (on dev) of a run's folder, or a bundle; "default" is the one that ships.
+    """Read a checkpoint of `train` or `pretrain`, the best one (on dev) of a run's folder, or a bundle.
+
+    "default" is the bundle that ships.
 
     Raises:
         CheckpointError, BundleError: it is none of these, or damaged.
@@ -54,9 +57,8 @@ def read_initial(path: Path) -> Initial:
         for name, value in stored["state_dict"].items()
         if name.startswith(_PREFIX)
     }
-    return Initial(
-        str(path), weights, Tokenizer.from_bytes(stored["tokenizer"]), stored.get("posterior_bank")
-    )
+    tokenizer = Tokenizer.from_bytes(stored["tokenizer"]) if is_recogniser(stored) else None
+    return Initial(str(path), weights, tokenizer, stored.get("posterior_bank"))
 
 
 def take_weights(model: SpeechModel, initial: Initial) -> None:
