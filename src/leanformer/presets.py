@@ -3,129 +3,55 @@
 A preset is a shape (how wide, how deep) and what a technique makes of it. Sizes are those of the plain Conformer
 that the technique starts from: `tiny` has about 1 M parameters, `small` 5 to 10 M, and `paper` is the paper's own
 scale. That Conformer is what the technique should be compared with; its name is the preset's with `-plain` behind.
+`practical` and `lean` are cascades, whose first pass alone goes by the preset's name with `-first` behind.
 What the papers' abstracts leave open (which blocks are folded, how far the Practical Conformer is downsized) is our
 choice; docs/profile.md lists these choices.
 """
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from leanformer.config import (
-    AttentionConfig,
-    BlockConfig,
-    EncoderConfig,
-    ModelConfig,
-    PerformerAttentionConfig,
-    SoftmaxAttentionConfig,
-    SublayerName,
-)
+from leanformer.config import EncoderConfig, ModelConfig, SecondPassConfig
 from leanformer.errors import ConfigError
+from leanformer.preset_shapes import (
+    Shape,
+    conformer,
+    folding,
+    full_second,
+    fusionformer,
+    layer_consistency,
+    lean,
+    lean_second,
+    practical,
+)
 
 SIZES = ("tiny", "small", "paper")
 PLAIN = "-plain"
 """Behind the name of a preset: the plain Conformer of the same size."""
-
-LOCAL: tuple[SublayerName, ...] = ("ffn", "conv", "ffn")
-"""A convolution-only block (arXiv 2304.00171)."""
-RECURRENT: tuple[SublayerName, ...] = ("ffn", "conv", "attention", "ffn")
-"""A block with linear attention, in the patent's order (US 12,190,869)."""
-PERFORMER_FEATURES = 64
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Widths and depth of a stack of blocks."""
-
-    depth: int
-    model_dim: int
-    ffn_dim: int
-    heads: int
-    kernel_size: int = 15
-
-    def block(self, attention: AttentionConfig | None = None, **changes: Any) -> BlockConfig:
-        """A block of this shape, with some of its values changed."""
-        chosen = attention or SoftmaxAttentionConfig(heads=self.heads)
-        return BlockConfig(
-            **{
-                "ffn_dim": self.ffn_dim,
-                "kernel_size": self.kernel_size,
-                "attention": chosen.model_dump(),
-                **changes,
-            }
-        )
-
-    def recurrent(self, **changes: Any) -> BlockConfig:
-        """A block with linear attention in softmax's place."""
-        attention = PerformerAttentionConfig(heads=self.heads, features=PERFORMER_FEATURES)
-        return self.block(attention, order=RECURRENT, **changes)
-
-    def local(self, **changes: Any) -> BlockConfig:
-        """A block that only convolves."""
-        return self.block(order=LOCAL, **changes)
-
-
-def conformer(shape: Shape) -> EncoderConfig:
-    """The plain Conformer: LayerNorm, Swish, GLU, softmax attention (Gulati et al. 2020)."""
-    return EncoderConfig(model_dim=shape.model_dim, blocks=(shape.block(),) * shape.depth)
-
-
-def fusionformer(shape: Shape) -> EncoderConfig:
-    """BatchNorm after every linear and convolution, ReLU, no gate (arXiv 2210.17079)."""
-    return EncoderConfig(
-        model_dim=shape.model_dim,
-        blocks=(shape.block(),) * shape.depth,
-        norm="batch",
-        activation="relu",
-        conv_gate="none",
-    )
-
-
-def practical(shape: Shape) -> EncoderConfig:
-    """Convolution-only lower two thirds with half the feed-forward, linear attention above (arXiv 2304.00171)."""
-    upper = shape.depth // 3
-    lower = shape.local(ffn_dim=shape.ffn_dim // 2)
-    return EncoderConfig(
-        model_dim=shape.model_dim, blocks=(lower,) * (shape.depth - upper) + (shape.recurrent(),) * upper
-    )
-
-
-def layer_consistency(shape: Shape) -> EncoderConfig:
-    """One block with LayerNorm at every depth; it may be cut off at any (arXiv 2105.00812)."""
-    return EncoderConfig(
-        model_dim=shape.model_dim, blocks=(shape.block(),), layer_map=(0,) * shape.depth, exits=()
-    )
-
-
-def folding(shape: Shape, factor: int = 2, folded: int | None = None) -> EncoderConfig:
-    """The plain Conformer with its upper blocks folded, by default two fifths of them (arXiv 2309.07988)."""
-    upper = shape.depth * 2 // 5 if folded is None else folded
-    blocks = (shape.block(),) * (shape.depth - upper) + (shape.block(fold=factor),) * upper
-    return EncoderConfig(model_dim=shape.model_dim, blocks=blocks)
-
-
-def lean(shape: Shape) -> EncoderConfig:
-    """All four: blocks that only convolve, then linear attention; folded, shared in pairs, BatchNorm to be fused."""
-    local, recurrent = shape.local(fold=2), shape.recurrent(fold=2)
-    pairs = shape.depth // 2
-    return EncoderConfig(
-        model_dim=shape.model_dim,
-        blocks=(local,) * (pairs - pairs // 2) + (recurrent,) * (pairs // 2),
-        layer_map=tuple(depth // 2 for depth in range(2 * pairs)),
-        norm="batch",
-        activation="relu",
-        conv_gate="none",
-    )
+FIRST = "-first"
+"""Behind the name of a preset that has a second pass: the same without it."""
 
 
 @dataclass(frozen=True)
 class Technique:
-    """What a family of presets is: its sizes' shapes as (plain, own), where the two differ, else one for both."""
+    """What a family of presets is.
+
+    `shapes` by size as (plain, own); `second`, if there is one, takes the own shape and a depth, which differs by size.
+    """
 
     summary: str
     build: Callable[[Shape], EncoderConfig]
     shapes: dict[str, tuple[Shape, Shape]]
+    second: Callable[[Shape, int], SecondPassConfig] | None = None
+    second_depths: Mapping[str, int] = field(default_factory=dict)
+
+    def config(self, size: str) -> ModelConfig:
+        """The model of a size."""
+        shape = self.shapes[size][1]
+        second = self.second and self.second(shape, self.second_depths[size])
+        return ModelConfig(vocabulary_size=_VOCABULARY[size], encoder=self.build(shape), second=second)
 
 
 @dataclass(frozen=True)
@@ -156,13 +82,15 @@ TECHNIQUES = {
         _same(_TINY, _SMALL, Shape(12, 256, 2048, 4)),
     ),
     "practical": Technique(
-        "convolution-only lower blocks, downsized, linear attention above",
+        "convolution-only lower blocks, downsized, linear attention above; a full second pass",
         practical,
         {
-            "tiny": (_TINY, Shape(6, 96, 384, 4)),
-            "small": (_SMALL, Shape(10, 192, 768, 4)),
+            "tiny": (_TINY, _TINY),
+            "small": (_SMALL, _SMALL),
             "paper": (_BASELINE, Shape(9, 256, 1024, 4)),
         },
+        full_second,
+        {"tiny": 1, "small": 2, "paper": 4},
     ),
     "layer-consistency": Technique(
         "one block at every depth; may be cut off at any",
@@ -175,13 +103,15 @@ TECHNIQUES = {
         _same(Shape(5, 96, 384, 4), _SMALL, Shape(20, 512, 2048, 8)),
     ),
     "lean": Technique(
-        "all four at once",
+        "all four at once; a lean second pass",
         lean,
         {
             "tiny": (_TINY, _TINY),
             "small": (_SMALL, Shape(6, 160, 640, 4)),
             "paper": (_BASELINE, Shape(6, 320, 960, 4)),
         },
+        lean_second,
+        {"tiny": 2, "small": 4, "paper": 4},
     ),
 }
 _VOCABULARY = {"tiny": 128, "small": 256, "paper": 256}
@@ -192,25 +122,35 @@ def names() -> tuple[str, ...]:
     return tuple(f"{technique}-{size}" for technique in TECHNIQUES for size in SIZES)
 
 
+def base_name(name: str) -> str:
+    """A preset's name without what may stand behind it."""
+    return next((name.removesuffix(suffix) for suffix in (PLAIN, FIRST) if name.endswith(suffix)), name)
+
+
 def preset(name: str) -> Preset:
-    """A preset by its name, such as "conformer-small", or the plain Conformer of its size: "lean-small-plain".
+    """A preset by its name, such as "lean-small"; "lean-small-plain" is the plain Conformer of its size,
+    "lean-small-first" its first pass alone.
 
     Raises:
         ConfigError: there is none of this name; the message has the nearest.
     """
-    base = name.removesuffix(PLAIN)
+    base = base_name(name)
     if base not in names():
         near = difflib.get_close_matches(base, names(), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names())}"
         raise ConfigError(f"no preset {name!r}; {hint}")
     kind, _, size = base.rpartition("-")
     technique = TECHNIQUES[kind]
-    plain_shape, shape = technique.shapes[size]
-    plain = ModelConfig(vocabulary_size=_VOCABULARY[size], encoder=conformer(plain_shape))
-    if name != base:
+    plain = ModelConfig(vocabulary_size=_VOCABULARY[size], encoder=conformer(technique.shapes[size][0]))
+    if name.endswith(PLAIN):
         return Preset(name, f"the plain Conformer of the size of {base}", size, plain, plain)
-    config = ModelConfig(vocabulary_size=_VOCABULARY[size], encoder=technique.build(shape))
-    return Preset(name, technique.summary, size, config, plain)
+    found = Preset(name, technique.summary, size, technique.config(size), plain)
+    if name == base:
+        return found
+    if found.config.second is None:
+        raise ConfigError(f"no preset {name!r}: {base} has but one pass; leave {FIRST} out")
+    alone = found.config.model_copy(update={"second": None})
+    return replace(found, summary=f"the first pass of {base}", config=alone)
 
 
 def with_preset(values: dict[str, Any], source: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from leanformer.config import BlockConfig, EncoderConfig, ModelConfig
-from leanformer.presets import PERFORMER_FEATURES
+from leanformer.preset_shapes import PERFORMER_FEATURES
 
 DIMS = (64, 96, 128, 160, 192, 256, 320, 384, 512)
 DEPTHS = (4, 6, 8, 10, 12, 16)
