@@ -10,8 +10,13 @@ from leanformer.config import PerformerAttentionConfig
 from leanformer.config_toml import to_toml
 from leanformer.errors import ConfigError
 from leanformer.presets import SIZES, TECHNIQUES, names, preset, with_preset
+from leanformer.profile.count import count
+from leanformer.profile.energy import EnergyModel
+from leanformer.profile.passes import passes_of
+from leanformer.profile.report import distinct_parameters
 from leanformer.train.overrides import load_recipe
 
+CASCADES = ("practical", "lean")
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 
 
@@ -37,6 +42,50 @@ def test_lean_is_all_four(size: str) -> None:
     attending = [block for block in encoder.blocks if "attention" in block.order]
     assert attending
     assert all(isinstance(block.attention, PerformerAttentionConfig) for block in attending)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_second_pass_of_lean_is_lean(size: str) -> None:
+    layers = preset(f"lean-{size}").config.second_layers
+    assert layers.norm == "batch"
+    assert layers.depth == 2 * len(layers.blocks)
+    assert all(block.fold.factor == 2 for block in layers.blocks)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_second_pass_of_practical_is_of_full_blocks(size: str) -> None:
+    found = preset(f"practical-{size}").config
+    block = found.encoder.blocks[-1]  # one with attention, at full width
+    for one in found.second_layers.blocks:
+        assert (one.order, one.ffn_dim) == (("ffn", "attention", "conv", "ffn"), block.ffn_dim)
+        assert one.attention.kind == "softmax"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("technique", CASCADES)
+def test_both_passes_cost_less_than_the_plain_conformer(technique: str, size: str) -> None:
+    found = preset(f"{technique}-{size}")
+    second = found.config.second
+    assert second is not None
+    assert second.chunk_size - 1 + second.lookahead == 23  # about 900 ms ahead, in frames of 40 ms
+    passes = [one.counts for one in passes_of(found.config, 640, 64, EnergyModel())]
+    plain = count(found.plain, 640, 64)
+    assert distinct_parameters(passes) < 0.9 * plain.parameters
+    assert sum(one.macs_per_second for one in passes) < 0.9 * plain.macs_per_second
+    assert sum(sum(one.state_bytes.values()) for one in passes) < 0.9 * sum(plain.state_bytes.values())
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_first_pass_alone(name: str) -> None:
+    found = preset(name)
+    assert (found.config.second is not None) == name.startswith(CASCADES)
+    if found.config.second is None:
+        with pytest.raises(ConfigError, match=f"{name} has but one pass; leave -first out"):
+            preset(f"{name}-first")
+        return
+    alone = preset(f"{name}-first")
+    assert alone.config == found.config.model_copy(update={"second": None})
+    assert alone.plain == found.plain
 
 
 def test_paper_sizes() -> None:
@@ -65,6 +114,7 @@ def test_paper_sizes() -> None:
         ("conformer-smal", "no preset 'conformer-smal'; did you mean 'conformer-small'?"),
         ("lena-paper", "did you mean 'lean-paper'?"),
         ("qqq", "no preset 'qqq'; there are conformer-tiny, "),
+        ("lean-tiny-first-plain", "no preset 'lean-tiny-first-plain'; did you mean 'lean-tiny'?"),
     ],
 )
 def test_an_unknown_preset_names_the_nearest(wrong: str, message: str) -> None:
@@ -101,6 +151,15 @@ def test_a_recipe_replaces_lists_and_kinds(tmp_path: Path) -> None:
     assert model.encoder.depth == len(model.encoder.blocks) == 2  # type: ignore[attr-defined]
     text = 'preset = "practical-tiny"\n[model.encoder.blocks.attention]\nkind = "softmax"\nheads = 2\n'
     assert {one.attention.kind for one in recipe(tmp_path, text).encoder.blocks} == {"softmax"}  # type: ignore[attr-defined]
+
+
+def test_a_recipe_has_both_passes_or_the_first_alone(tmp_path: Path) -> None:
+    model = recipe(tmp_path, 'preset = "lean-tiny"\n[model.second]\nchunk_size = 8\n')
+    base = preset("lean-tiny").config
+    assert base.second is not None
+    assert model == base.model_copy(update={"second": base.second.model_copy(update={"chunk_size": 8})})
+    alone = recipe(tmp_path, 'preset = "lean-tiny"\n', "preset=lean-tiny-first")
+    assert alone == base.model_copy(update={"second": None})
 
 
 def test_a_preset_may_be_set_on_the_command_line(tmp_path: Path) -> None:

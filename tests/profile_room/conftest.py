@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from leanformer.compress.fuse import fused_config
 from leanformer.config import (
     BlockConfig,
     EncoderConfig,
     FoldConfig,
     ModelConfig,
     PerformerAttentionConfig,
+    SecondPassConfig,
     SoftmaxAttentionConfig,
     SubsamplingConfig,
 )
-from leanformer.profile.count import Counts, count
-from leanformer.profile.graphs import export_random
+from leanformer.profile.count import Counts, count, count_second, counted_model
+from leanformer.profile.graphs import export_random, export_second
 
 CHUNK_MS, LEFT = 320, 6
+SECOND_CHUNK, LOOKAHEAD = 4, 3
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +54,28 @@ def counts(mixed: ModelConfig) -> Counts:
 
 @pytest.fixture(scope="session")
 def graphs(mixed: ModelConfig) -> dict[str, bytes]:
-    """The one export of these tests."""
-    from leanformer.compress.fuse import fused_config
-
+    """The one export of a first pass in these tests."""
     return export_random(fused_config(mixed), CHUNK_MS, LEFT)
+
+
+@pytest.fixture(scope="session")
+def cascade(mixed: ModelConfig) -> ModelConfig:
+    """The same with a second pass, folded and shared."""
+    block = BlockConfig(
+        ffn_dim=24, kernel_size=5, attention=SoftmaxAttentionConfig(heads=2), fold=FoldConfig(factor=2)
+    )
+    second = SecondPassConfig(
+        blocks=(block,), layer_map=(0, 0), chunk_size=SECOND_CHUNK, lookahead=LOOKAHEAD, left_context=5
+    )
+    return mixed.model_copy(update={"second": second})
+
+
+@pytest.fixture(scope="session")
+def second_counts(cascade: ModelConfig) -> Counts:
+    return count_second(counted_model(cascade))
+
+
+@pytest.fixture(scope="session")
+def second_graphs(cascade: ModelConfig) -> dict[str, bytes]:
+    """The other export: of the second pass."""
+    return export_second(fused_config(cascade))

@@ -8,10 +8,17 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from leanformer.config import BlockConfig, EncoderConfig, ModelConfig, SoftmaxAttentionConfig
-from leanformer.profile.count import Counts, count
+from leanformer.config import (
+    BlockConfig,
+    EncoderConfig,
+    ModelConfig,
+    SecondPassConfig,
+    SoftmaxAttentionConfig,
+)
+from leanformer.profile.count import Counts, count, count_second, counted_model
 
-CHUNK_MS, LEFT = 320, 6
+from .conftest import CHUNK_MS, LEFT, LOOKAHEAD, SECOND_CHUNK
+
 FRAMES = CHUNK_MS // 10
 
 
@@ -48,6 +55,34 @@ def test_the_plain_conformer_in_closed_form(shape: tuple[int, int, int, int, int
     assert found.weight_bytes("fp32") == 4 * (found.parameters + 160)
 
 
+@pytest.mark.parametrize(("depth", "chunk", "lookahead"), [(1, 4, 3), (2, 16, 8), (1, 1, 0)])
+def test_a_second_pass_in_closed_form(depth: int, chunk: int, lookahead: int) -> None:
+    dim, ffn, kernel, vocabulary = 16, 40, 15, 7
+    first = plain(1, dim, ffn, kernel, vocabulary)
+    blocks = first.encoder.blocks * depth
+    second = SecondPassConfig(blocks=blocks, chunk_size=chunk, lookahead=lookahead, left_context=LEFT)
+    found = count_second(counted_model(first.model_copy(update={"second": second})))
+
+    ffns = 2 * (2 * dim * ffn + ffn + dim)
+    attention = 4 * dim * dim + 4 * dim
+    convolution = 3 * dim * dim + 3 * dim + (kernel + 1) * dim
+    block = ffns + attention + convolution + 6 * 2 * dim
+    assert found.parameters == depth * block + lookahead * dim + dim * vocabulary + vocabulary
+
+    assert found.chunk_ms == 40 * chunk
+    layer = 4 * dim * ffn + 4 * dim * dim + 3 * dim * dim + 2 * dim * (LEFT + chunk) + kernel * dim
+    assert found.macs_per_second == 25 * (depth * layer + dim * vocabulary)
+
+    waiting = (chunk - 1 + lookahead) * dim + 1
+    state = depth * (2 * LEFT * dim + (kernel - 1) * dim) + 1 + waiting
+    assert sum(found.state_bytes.values()) == 4 * state
+    assert found.state_bytes["lookahead"] == 4 * waiting
+
+
+def test_a_first_pass_is_counted_as_if_it_were_alone(counts: Counts, cascade: ModelConfig) -> None:
+    assert count(cascade, CHUNK_MS, LEFT) == counts
+
+
 def test_int8_weights_in_closed_form() -> None:
     shape = 2, 16, 40, 15, 7
     found = count(plain(*shape), CHUNK_MS, LEFT)
@@ -76,28 +111,40 @@ def test_a_shared_block_is_stored_once_and_read_at_every_depth() -> None:
     assert sum(three.work[name].macs for name in ("feed_forward", "attention", "convolution")) == block
 
 
-def test_macs_of_the_graph(counts: Counts, graphs: dict[str, bytes]) -> None:
+@pytest.fixture(params=["first", "second"])
+def passes(request: pytest.FixtureRequest) -> tuple[Counts, dict[str, bytes]]:
+    """Counts and graphs of each pass."""
+    prefix = "second_" if request.param == "second" else ""
+    return request.getfixturevalue(f"{prefix}counts"), request.getfixturevalue(f"{prefix}graphs")
+
+
+def test_macs_of_the_graph(passes: tuple[Counts, dict[str, bytes]]) -> None:
+    counts, graphs = passes
     assert sum(work.macs for work in counts.work.values()) == graph_macs(
         onnx.load_from_string(graphs["fp32"])
     )
 
 
-def test_weights_of_the_graph(counts: Counts, graphs: dict[str, bytes]) -> None:
+def test_weights_of_the_graph(passes: tuple[Counts, dict[str, bytes]]) -> None:
+    counts, graphs = passes
     for precision, graph in graphs.items():
         stored = sum(
             numpy_helper.to_array(one).nbytes
             for one in onnx.load_from_string(graph).graph.initializer
             if one.data_type in (TensorProto.FLOAT, TensorProto.INT8) and one.dims
         )
-        # Equal biases and positions (zeros, in a new model) are one constant in the graph.
-        vectors = 4 * sum(w.fp32_bytes // 4 for w in counts.weights if w.name.endswith(("bias", "position")))
+        # Equal biases, positions and weights of the future (zeros, in a new model) are one constant in the graph.
+        alike = ("bias", "position", "future.weights")
+        vectors = 4 * sum(w.fp32_bytes // 4 for w in counts.weights if w.name.endswith(alike))
         assert counts.weight_bytes(precision) - vectors <= stored <= counts.weight_bytes(precision) + 400
 
 
-def test_state_of_the_graph(counts: Counts, graphs: dict[str, bytes]) -> None:
+def test_state_of_the_graph(passes: tuple[Counts, dict[str, bytes]]) -> None:
+    counts, graphs = passes
     inputs = onnx.load_from_string(graphs["fp32"]).graph.input[2:]
     sizes = [np.prod([d.dim_value for d in one.type.tensor_type.shape.dim[1:]]) for one in inputs]
-    assert sum(counts.state_bytes.values()) == 4 * sum(sizes)
+    waiting = counts.state_bytes.get("lookahead", 0)  # which wait before the graph
+    assert sum(counts.state_bytes.values()) - waiting == 4 * sum(sizes)
 
 
 def graph_macs(model: onnx.ModelProto) -> int:
@@ -110,7 +157,11 @@ def graph_macs(model: onnx.ModelProto) -> int:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     feeds = {name: np.zeros([1] + [d.dim_value for d in one.type.tensor_type.shape.dim[1:]], np.float32)
              for name, one in given.items() if name.startswith("state")}  # fmt: skip
-    feeds |= {"features": np.zeros((1, FRAMES, 80), np.float32), "lengths": np.array([FRAMES])}
+    frames, width = (FRAMES, 80) if "features" in given else (SECOND_CHUNK + LOOKAHEAD, 16)
+    feeds |= {
+        model.graph.input[0].name: np.zeros((1, frames, width), np.float32),
+        "lengths": np.array([frames]),
+    }
     names = [one.name for one in session.get_outputs()]
     shapes = weights | {
         name: value.shape for name, value in zip(names, session.run(names, feeds), strict=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from leanformer.errors import ConfigError
 from leanformer.profile.count import Counts, Weight
-from leanformer.profile.energy import EnergyModel, energy, misses
+from leanformer.profile.energy import EnergyModel, energies, energy, misses
 from leanformer.profile.meter import Work
 
 KB = 1000
@@ -65,3 +67,22 @@ def test_a_weight_too_large_drives_nothing_out() -> None:
 def test_negative_constants_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"int8_mac_pj = -1"):
         EnergyModel(int8_mac_pj=-1)
+
+
+def test_passes_push_one_another_out_of_the_memory() -> None:
+    first, second = counts((0, 1)), counts((0, 1))
+    room = EnergyModel(sram_bytes=5000)  # 4000 for the weights of one, and 500 or 1000 for the state
+    assert energy(first, "int8", room).dram_share == 0.0
+    assert [one.dram_share for one in energies((first, second), "int8", room)] == [1.0, 1.0]
+    both = EnergyModel(sram_bytes=9000)
+    assert [one.dram_share for one in energies((first, second), "int8", both)] == [0.0, 0.0]
+    alone = energy(first, "int8", both).total
+    assert sum(one.total for one in energies((first, second), "int8", both)) == pytest.approx(2 * alone)
+
+
+def test_a_rare_pass_is_counted_as_often_as_it_comes() -> None:
+    often, rare = counts((0, 1)), dataclasses.replace(counts((0,)), chunk_ms=1000.0)
+    # Room for two weights: after the rare pass, the often one finds neither of its own, but in its second turn both.
+    found = energies((often, rare), "int8", EnergyModel(100.0, 0.0, 0.0, 0.0, sram_bytes=5500))
+    assert [one.dram_share for one in found] == [0.5, 1.0]
+    assert [one.total for one in found] == pytest.approx([4 * KB * 100e-9, 2 * KB * 100e-9])

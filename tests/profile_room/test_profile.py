@@ -29,14 +29,26 @@ KEYS = {
 
 @pytest.fixture
 def recipe(tmp_path: Path, mixed: ModelConfig) -> Path:
-    path = tmp_path / "mixed.toml"
-    path.write_text(to_toml(Recipe(name="mixed", model=mixed, context=ContextConfig(dev_left_context=6))))
+    return write(tmp_path, "mixed", mixed)
+
+
+@pytest.fixture
+def cascade_recipe(tmp_path: Path, cascade: ModelConfig) -> Path:
+    return write(tmp_path, "cascade", cascade)
+
+
+def write(folder: Path, name: str, model: ModelConfig) -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(to_toml(Recipe(name=name, model=model, context=ContextConfig(dev_left_context=6))))
     return path
 
 
 @pytest.fixture
-def without_tracing(monkeypatch: pytest.MonkeyPatch, graphs: dict[str, bytes]) -> None:
+def without_tracing(
+    monkeypatch: pytest.MonkeyPatch, graphs: dict[str, bytes], second_graphs: dict[str, bytes]
+) -> None:
     monkeypatch.setattr(graphs_module, "export_random", lambda *arguments: graphs)
+    monkeypatch.setattr(graphs_module, "export_second", lambda *arguments: second_graphs)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
@@ -46,9 +58,12 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, obj
 
 
 @pytest.mark.usefixtures("without_tracing")
-def test_measured_json(capsys: pytest.CaptureFixture[str], recipe: Path) -> None:
-    found = run(capsys, recipe, "--chunk-ms", 320, "--rounds", 3, "--against", recipe)
-    for one in (found, found["against"]):
+def test_measured_json(capsys: pytest.CaptureFixture[str], recipe: Path, cascade_recipe: Path) -> None:
+    found = run(capsys, cascade_recipe, "--chunk-ms", 320, "--rounds", 3, "--against", recipe)
+    other = found["against"]
+    passes = [*found["passes"], *other["passes"]]  # type: ignore[index, misc]
+    assert len(passes) == 3
+    for one in (found, other, *passes):
         assert one.keys() >= KEYS  # type: ignore[attr-defined]
         for kind in ("fp32", "int8"):
             latency = one["latency_ms"][kind]  # type: ignore[index]
@@ -59,6 +74,10 @@ def test_measured_json(capsys: pytest.CaptureFixture[str], recipe: Path) -> None
             assert "normalisation" not in details["time_shares"]
             assert 0 < details["peak_memory_before_loading_bytes"] <= details["peak_memory_bytes"]
             assert details["share_of_machine_limit"] > 0
+    assert found["latency_ms"] == passes[0]["latency_ms"]
+    busy = [one["by_precision"]["int8"]["real_time_factor"] for one in (found, *passes)]  # type: ignore[index]
+    assert busy[0] == pytest.approx(busy[1] + busy[2])
+    assert busy[2] == pytest.approx(passes[1]["latency_ms"]["int8"]["p50"] / 160, rel=0.01)
     machine = found["machine"]
     assert machine["int8_macs_per_second"] > 0  # type: ignore[index]
     assert machine["memory_bytes_per_second"] > 0  # type: ignore[index]
@@ -119,6 +138,13 @@ def test_tables(capsys: pytest.CaptureFixture[str], recipe: Path) -> None:
     out = capsys.readouterr().out
     assert "modelled energy" in out
     assert "feed forward" in out
+    assert out.count("steps a second of audio") == 1  # of lean-tiny, which has two passes
+
+
+def test_a_first_pass_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(capsys, "lean-tiny-first", "--rounds", 0, "--against", "plain")
+    assert found["against"]["name"] == "lean-tiny-plain"  # type: ignore[index]
+    assert [one["name"] for one in found["passes"]] == ["first"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("without_tracing")
@@ -173,5 +199,12 @@ def test_presets_lists_all(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     rows = json.loads(capsys.readouterr().out)
     assert tuple(row["name"] for row in rows) == chosen
     assert all(row["parameters"] > 0 and row["weight_bytes"]["int8"] > 0 for row in rows)
+    conformer, lean = rows
+    assert [len(row["passes"]) for row in rows] == [1, 2]
+    assert conformer["macs_per_second"] == conformer["passes"][0]["macs_per_second"]
+    assert lean["macs_per_second"] == sum(one["macs_per_second"] for one in lean["passes"])
     assert main(["presets"]) == 0
-    assert "all four at once" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "all four at once" in out
+    sizes = [f"{one['parameters'] / 1e6:.2f}" for one in lean["passes"]]
+    assert " + ".join(sizes) in out

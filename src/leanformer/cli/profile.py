@@ -39,7 +39,7 @@ class Options:
     "Another preset, recipe or bundle, timed in turn; or `plain`, the plain Conformer of a preset's size."
 
     rounds: Annotated[int, _NotNegative] = 40
-    "How many chunks to time; 0 only counts, which takes a second and needs no export."
+    "How many chunks of each pass to time; 0 only counts, which takes a second and needs no export."
 
     energy: Annotated[tuple[str, ...], _Several] = ()
     """NAME=VALUE pairs that replace constants of the energy model: dram_pj_per_byte, sram_pj_per_byte, int8_mac_pj,
@@ -55,6 +55,7 @@ class Options:
 def profile(model: str, *, options: Options = Options()) -> int:
     """Say what a model costs: size, multiply-accumulates, state, traffic, modelled energy, measured latency.
 
+    Of a cascade, both passes together and each apart; the latency beside another model's is that of the first pass.
     Latency is measured with random weights on one thread of ONNX Runtime, as a bundle runs. Export comes first,
     which takes seconds, and up to a minute for a large model.
 
@@ -63,13 +64,14 @@ def profile(model: str, *, options: Options = Options()) -> int:
             model that ships with Leanformer.
     """
     # Here, not above, for a quick --help.
+    from leanformer.presets import PLAIN, base_name
     from leanformer.profile.subject import find_subject
 
     subjects = [find_subject(model, options.depth)]
     if options.against == _PLAIN:
         if subjects[0].plain is None:
             raise UsageError("--against plain: only a preset has a plain Conformer of its size; name a model")
-        subjects.append(find_subject(f"{model.removesuffix('-plain')}-plain"))
+        subjects.append(find_subject(base_name(model) + PLAIN))
     elif options.against is not None:
         subjects.append(find_subject(options.against))
 
@@ -109,7 +111,8 @@ def energy_model(changes: Sequence[str]):  # type: ignore[no-untyped-def]
 
 
 def _print(found, options: Options) -> None:  # type: ignore[no-untyped-def]
-    from leanformer.profile.profile import latency_ratios, to_dict
+    from leanformer.profile.profile import latency_ratios
+    from leanformer.profile.report import to_dict
 
     if options.plot is not None:
         from leanformer.profile.plot import plot

@@ -8,6 +8,7 @@ from leanformer.layers.attention import SoftmaxAttention
 from leanformer.layers.convolution import Convolution
 from leanformer.layers.feed_forward import FeedForward
 from leanformer.layers.folding import Folded
+from leanformer.layers.lookahead import Lookahead
 from leanformer.layers.normalization import BatchNorm, LayerNorm
 from leanformer.layers.performer import Performer
 from leanformer.model import PhoneHead
@@ -19,6 +20,7 @@ COMPONENTS = (
     "convolution",
     "normalisation",
     "phone_head",
+    "lookahead",
     "output",
 )
 
@@ -29,6 +31,7 @@ _KINDS: tuple[tuple[str, tuple[type[nn.Module], ...]], ...] = (
     ("attention", (SoftmaxAttention, Performer)),
     ("convolution", (Convolution,)),
     ("phone_head", (PhoneHead,)),
+    ("lookahead", (Lookahead,)),
 )
 
 

@@ -1,9 +1,10 @@
-"""A model's counts: parameters, bytes, multiply-accumulates, state and traffic, by component.
+"""A pass's counts: parameters, bytes, multiply-accumulates, state and traffic, by component.
 
 Nothing is timed here and nothing depends on the machine. One streaming step of the real module runs under the
 meter (see `meter`), on whatever numbers: what is counted does not depend on them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from leanformer.compress.fuse import fused_config
-from leanformer.config import ModelConfig
+from leanformer.config import EncoderConfig, ModelConfig
 from leanformer.export.packing import StatePacking
 from leanformer.features.spec import FeatureSpec
 from leanformer.layers.streaming import Context
@@ -44,7 +45,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one step of `chunk_ms` takes. `reads` are indices into `weights`, in the order of reading."""
+    """What one step of a pass takes, of which there is one in every `chunk_ms`.
+
+    `reads` are indices into `weights`, in the order of reading.
+    """
 
     chunk_ms: float
     weights: tuple[Weight, ...]
@@ -73,32 +77,71 @@ class Counts:
 
 
 def count(config: ModelConfig, chunk_ms: float, left_context: int) -> Counts:
-    """The counts of a model in streaming, with `left_context` encoder frames kept.
+    """The counts of a model's first pass in streaming, with `left_context` encoder frames kept.
 
     A model with `norm = "batch"` is counted as what it becomes when its BatchNorms are fused.
     """
+    return count_first(counted_model(config), chunk_ms, left_context)
+
+
+def counted_model(config: ModelConfig) -> SpeechModel:
+    """The model that runs, with random weights: what is counted does not depend on them."""
     if config.encoder.norm == "batch":
         config = fused_config(config)
     with torch.random.fork_rng(devices=()):
-        model = SpeechModel(config).eval()
-    return count_model(model, chunk_ms, left_context)
+        return SpeechModel(config).eval()
+
+
+def count_first(model: SpeechModel, chunk_ms: float, left_context: int) -> Counts:
+    """As `count`, of a model that is there."""
+    encoder = model.config.encoder
+    frames = round(chunk_ms / FRAME_MS)
+    state = model.initial_state(1, Context(frames // encoder.subsampling.factor, left_context))
+    x, lengths = torch.zeros(1, frames, NUM_BINS), torch.tensor([frames])
+    state_bytes = _state_bytes(state.layers, encoder, front_end=state.subsampling)
+    return _count(model, chunk_ms, lambda: model(x, lengths, state), state_bytes, "front_end")
+
+
+def count_second(model: SpeechModel) -> Counts:
+    """The counts of the second pass, with the output layer; there must be one. A step is a chunk of its own.
+
+    The state is what its layers remember, and the frames that wait for their future (`lookahead`).
+    """
+    second, config = model.second, model.config
+    assert second is not None
+    chunk = second.config.chunk_size
+    state = second.initial_state(1)
+    x = torch.zeros(1, chunk + second.lookahead, config.encoder.model_dim)
+    lengths = torch.tensor([chunk])
+
+    def step() -> None:
+        y, _ = second.advance(x, lengths, lengths + second.lookahead, state.layers)
+        model.log_probs(y)
+
+    chunk_ms = chunk * config.encoder.subsampling.factor * FRAME_MS
+    waiting = (state.pending, state.waiting)
+    state_bytes = _state_bytes(state.layers, config.second_layers, lookahead=waiting)
+    return _count(model, chunk_ms, step, state_bytes, "output")
 
 
 @torch.no_grad()
-def count_model(model: SpeechModel, chunk_ms: float, left_context: int) -> Counts:
-    """As `count`, of a model that is there."""
-    factor = model.config.encoder.subsampling.factor
-    frames = round(chunk_ms / FRAME_MS)
-    state = model.initial_state(1, Context(frames // factor, left_context))
-    components = components_of(model)
+def _count(
+    model: SpeechModel,
+    chunk_ms: float,
+    step: Callable[[], object],
+    state_bytes: dict[str, int],
+    outermost: str,
+) -> Counts:
+    """`outermost` is the component of what a step does outside all modules."""
+    components = components_of(model) | {model: outermost}
     with Meter(model, components) as meter:
-        model(torch.zeros(1, frames, NUM_BINS), torch.tensor([frames]), state)
+        step()
     reading = meter.reading
     weights = _weights(model, components, set(reading.reads), reading.matrices)
     place = {weight.name: index for index, weight in enumerate(weights)}
     work = {name: reading.work[name] for name in COMPONENTS if name in reading.work or _has(weights, name)}
     reads = tuple(place[name] for name in reading.reads)
-    return Counts(chunk_ms, weights, reads, work, _state_bytes(model, state))
+    return Counts(chunk_ms, weights, reads, work, state_bytes)
 
 
 def _has(weights: tuple[Weight, ...], component: str) -> bool:
@@ -124,23 +167,24 @@ def _weights(
     return tuple(weights)
 
 
-def _state_bytes(model: SpeechModel, state: object) -> dict[str, int]:
-    """Bytes of streaming state by component, as a runtime keeps it: float32, and a counter only once."""
-    paths = [path for path, _ in pytree.tree_flatten_with_path(state)[0]]
-    sizes = dict.fromkeys(COMPONENTS, 0)
-    for packed in StatePacking(state).tensors:
+def _state_bytes(states: tuple[object, ...], layers: EncoderConfig, **others: object) -> dict[str, int]:
+    """Bytes of the states of layers and of `others` by component, as a runtime keeps them.
+
+    That is in float32, and a counter that layers agree on only once.
+    """
+    paths = [path for path, _ in pytree.tree_flatten_with_path(states)[0]]
+    sizes = {name: FLOAT_BYTES * sum(leaf.numel() for leaf in pytree.tree_leaves(other))
+             for name, other in others.items()}  # fmt: skip
+    for packed in StatePacking(states).tensors:
         each = FLOAT_BYTES * int(torch.Size(packed.leaf_shape).numel())
         for leaf in packed.leaves[:1] if packed.is_counter else packed.leaves:
-            sizes[_state_component(model, paths[leaf])] += each
-    return {name: size for name, size in sizes.items() if size}
+            name = _component_at(layers, paths[leaf])
+            sizes[name] = sizes.get(name, 0) + each
+    return {name: sizes[name] for name in COMPONENTS if sizes.get(name)}
 
 
-def _state_component(model: SpeechModel, path: tuple[object, ...]) -> str:
-    """`.layers[depth][place]...` is a sublayer's; the rest is the front end's."""
-    keys = [getattr(key, "idx", getattr(key, "name", None)) for key in path]
-    if keys[0] != "layers":
-        return "front_end"
-    encoder = model.config.encoder
-    depth, place = int(str(keys[1])), int(str(keys[2]))
-    sublayer = encoder.blocks[encoder.layer_map[depth]].order[place]
+def _component_at(layers: EncoderConfig, path: tuple[pytree.KeyEntry, ...]) -> str:
+    """The component of a sublayer's state, which is at [depth][place]..."""
+    depth, place = (key.idx for key in path[:2] if isinstance(key, pytree.SequenceKey))
+    sublayer = layers.blocks[layers.layer_map[depth]].order[place]
     return {"ffn": "feed_forward", "attention": "attention", "conv": "convolution"}[sublayer]

@@ -7,11 +7,14 @@ Default prices are those of Horowitz (2014, ISSCC, 45 nm). They belong to no mac
 them, and state no watts. Where weights come from is decided by a simulated on-chip memory of `sram_bytes`: state
 stays there if all of it fits, weights get the rest, the least recently used one leaves first. So a model that fits is
 read from memory once and for all, a shared block that fits is read from there once a chunk, and any other
-weight each time.
+weight each time. The passes of a cascade share that memory.
 """
 
+import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 
 from leanformer.errors import ConfigError
 from leanformer.profile.count import Counts
@@ -57,12 +60,45 @@ class Energy:
 
 
 def energy(counts: Counts, precision: str, model: EnergyModel) -> Energy:
-    """The modelled energy of a model in one precision."""
-    state = sum(counts.state_bytes.values())
-    state_on_chip = state <= model.sram_bytes
-    room = model.sram_bytes - (state if state_on_chip else 0)
-    missed = misses([weight.bytes(precision) for weight in counts.weights], counts.reads, room)
-    state_price = model.sram_pj_per_byte if state_on_chip else model.dram_pj_per_byte
+    """The modelled energy of a pass that runs alone, in one precision."""
+    return energies((counts,), precision, model)[0]
+
+
+def energies(passes: Sequence[Counts], precision: str, model: EnergyModel) -> list[Energy]:
+    """The modelled energy of each of several passes, which share the on-chip memory and push one another out of it."""
+    state = sum(sum(one.state_bytes.values()) for one in passes)
+    on_chip = state <= model.sram_bytes
+    turns = turns_of([one.chunk_ms for one in passes])
+    missed = _missed(passes, turns, precision, model.sram_bytes - (state if on_chip else 0))
+    state_price = model.sram_pj_per_byte if on_chip else model.dram_pj_per_byte
+    return [_energy(one, missed[index], state_price, precision, model) for index, one in enumerate(passes)]
+
+
+def turns_of(periods_ms: Sequence[float]) -> list[int]:
+    """Whose turn it is, step after step, until all are due at once: the place of each step's period."""
+    whole = [round(period) for period in periods_ms]
+    end = math.lcm(*whole)
+    due = ((when, place) for place, period in enumerate(whole) for when in range(period, end + 1, period))
+    return [place for _, place in sorted(due)]
+
+
+def _missed(
+    passes: Sequence[Counts], turns: Sequence[int], precision: str, room: float
+) -> list[list[list[bool]]]:
+    """For each pass and each of its turns, which reads find their weight not in a memory of `room` bytes."""
+    sizes = [weight.bytes(precision) for one in passes for weight in one.weights]
+    starts = [sum(len(one.weights) for one in passes[:place]) for place in range(len(passes))]
+    reads = tuple(starts[turn] + read for turn in turns for read in passes[turn].reads)
+    found = iter(misses(sizes, reads, room))
+    missed: list[list[list[bool]]] = [[] for _ in passes]
+    for turn in turns:
+        missed[turn].append(list(islice(found, len(passes[turn].reads))))
+    return missed
+
+
+def _energy(
+    counts: Counts, missed: list[list[bool]], state_price: float, precision: str, model: EnergyModel
+) -> Energy:
     causes = dict.fromkeys(("weights_dram", "weights_sram", "activations", "state", "macs"), 0.0)
     components = dict.fromkeys(counts.work, 0.0)
 
@@ -72,11 +108,13 @@ def energy(counts: Counts, precision: str, model: EnergyModel) -> Energy:
         causes[cause] += millijoules
 
     read = {True: 0, False: 0}
-    for index, miss in zip(counts.reads, missed, strict=True):
-        weight = counts.weights[index]
-        read[miss] += weight.bytes(precision)
-        price = model.dram_pj_per_byte if miss else model.sram_pj_per_byte
-        spend(weight.component, "weights_dram" if miss else "weights_sram", weight.bytes(precision) * price)
+    for turn in missed:
+        for index, miss in zip(counts.reads, turn, strict=True):
+            weight = counts.weights[index]
+            size = weight.bytes(precision)
+            read[miss] += size
+            price = model.dram_pj_per_byte if miss else model.sram_pj_per_byte
+            spend(weight.component, "weights_dram" if miss else "weights_sram", size * price / len(missed))
     for name, work in counts.work.items():
         spend(name, "activations", work.activation_bytes * model.sram_pj_per_byte)
         spend(name, "macs", _mac_energy(work, precision, model))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from leanformer.profile.runner import Runner
 
 WARM_UP = 3
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Latency:
         return {"p50": round(self.p50, 4), "p95": round(self.p95, 4)}
 
 
-def race(runners: Mapping[str, Runner], rounds: int) -> dict[str, Latency]:
+def race(runners: Mapping[_Key, Runner], rounds: int) -> dict[_Key, Latency]:
     """Let all run one chunk after the other, `rounds` times, after a warm-up that does not count."""
-    turns: dict[str, list[float]] = {name: [] for name in runners}
+    turns: dict[_Key, list[float]] = {name: [] for name in runners}
     for turn in range(-WARM_UP, rounds):
         for name, runner in runners.items():
             taken = runner.step()

@@ -1,4 +1,4 @@
-"""A profile as a picture: what each component costs, as shares, and the time a chunk takes."""
+"""A profile as a picture: what each component costs, as shares, and the time a chunk takes in the first pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from leanformer.errors import ConfigError, MissingExtraError
 from leanformer.profile.count import PRECISIONS
-from leanformer.profile.profile import SHIPPED, Profile, to_dict
+from leanformer.profile.profile import Profile
+from leanformer.profile.report import SHIPPED, to_dict
 
 _FIGURES = {
     "weights, int8 MB": lambda one: one["weight_bytes"][SHIPPED] / 1e6,
@@ -26,7 +27,7 @@ def plot(profiles: Sequence[Profile], path: Path) -> None:
         ConfigError: the ending is none that it knows, or the file cannot be written.
     """
     figure_class = figure_of_matplotlib()
-    measured = all(one.measured is not None for one in profiles)
+    measured = all(one.first.measured is not None for one in profiles)
     figure = figure_class(figsize=(3.2 * (len(_FIGURES) + measured), 4.0), layout="constrained")
     axes = figure.subplots(1, len(_FIGURES) + measured)
     values = [to_dict(profile) for profile in profiles]

@@ -1,6 +1,6 @@
-"""Peak memory of streaming with one graph, in a process of its own with nothing but the runtime in it.
+"""Peak memory of streaming with a graph or two, in a process of its own with nothing but the runtime in it.
 
-python -m leanformer.profile.resident GRAPH.onnx FRAMES
+python -m leanformer.profile.resident GRAPH.onnx FRAMES [SECOND.onnx FRAMES]
 """
 
 from __future__ import annotations
@@ -14,25 +14,31 @@ from pathlib import Path
 STEPS = 3
 
 
-def peak_memory(graph: bytes, frames: int) -> dict[str, int]:
-    """Bytes: `peak`, and how much of it was there `before` the graph was loaded (Python and the runtime)."""
+def peak_memory(*graphs: tuple[bytes, int]) -> dict[str, int]:
+    """Bytes: `peak`, and how much of it was there `before` a graph was loaded (Python and the runtime).
+
+    Each graph is given with the frames of a step.
+    """
     with tempfile.TemporaryDirectory(prefix="leanformer-") as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(graph)
-        command = [sys.executable, "-m", __name__, str(path), str(frames)]
+        command = [sys.executable, "-m", __name__]
+        for index, (graph, frames) in enumerate(graphs):
+            path = Path(folder) / f"{index}.onnx"
+            path.write_bytes(graph)
+            command += [str(path), str(frames)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, int] = json.loads(done.stdout)
     return found
 
 
 def main() -> None:
-    """Load, run a few steps, and print both numbers as JSON."""
+    """Load all, run a few steps of each, and print both numbers as JSON."""
     from leanformer.profile.runner import Runner
 
     before = peak_bytes()
-    runner = Runner(sys.argv[1], int(sys.argv[2]))
+    runners = [Runner(path, int(frames)) for path, frames in zip(sys.argv[1::2], sys.argv[2::2], strict=True)]
     for _ in range(STEPS):
-        runner.step()
+        for runner in runners:
+            runner.step()
     print(json.dumps({"peak": peak_bytes(), "before": before}))
 
 

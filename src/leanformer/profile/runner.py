@@ -15,7 +15,7 @@ class Runner:
     """One loaded graph, on one thread, and one stream that goes on from step to step."""
 
     def __init__(self, graph: bytes | str, frames: int, profile_to: str | None = None) -> None:
-        """Load a graph (its content or its path) to be fed `frames` feature frames a step.
+        """Load a graph (its content or its path) to be fed `frames` frames a step, all of them real.
 
         With `profile_to`, the prefix of a file, the runtime writes down how long each node takes.
         """
@@ -39,7 +39,7 @@ class Runner:
         """Run one chunk; milliseconds that it took."""
         given = self._fixed | dict(zip(self._state_names, self._state, strict=True))
         start = time.perf_counter()
-        _, _, *state = self.session.run(None, given)
+        outputs = self.session.run(None, given)
         taken = time.perf_counter() - start
-        self._state = state
+        self._state = outputs[len(outputs) - len(self._state) :]
         return 1000.0 * taken

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leanformer.compress.fuse import fused_config
@@ -11,8 +11,8 @@ from leanformer.compress.shallow import shallow_config
 from leanformer.config import ModelConfig
 from leanformer.config_toml import load_toml
 from leanformer.errors import ConfigError
-from leanformer.presets import PLAIN, names, preset
-from leanformer.runtime.bundle import DEFAULT, Bundle
+from leanformer.presets import base_name, names, preset
+from leanformer.runtime.bundle import DEFAULT, Bundle, Pass
 from leanformer.runtime.manifest import FILE_NAME
 from leanformer.train.overrides import load_recipe
 from leanformer.train.recipe import Recipe
@@ -24,7 +24,7 @@ _CONFIG = "config.toml"
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to profile, as a config; a bundle has graphs too, by precision.
+    """A model to profile, as a config; a bundle has graphs too, for each pass by precision.
 
     A config with `norm = "batch"` becomes that of the fused model, which is what runs.
     """
@@ -34,7 +34,7 @@ class Subject:
     chunk_ms: float = DEFAULT_CHUNK_MS
     left_context: int = DEFAULT_LEFT_CONTEXT
     plain: ModelConfig | None = None
-    graphs: dict[str, Path] = field(default_factory=dict)
+    graphs: tuple[dict[str, Path], ...] = ()
     is_bundle: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ def find_subject(text: str, depth: int | None = None) -> Subject:
 
 
 def _find(text: str) -> Subject:
-    if text.removesuffix(PLAIN) in names():
+    if base_name(text) in names():
         found = preset(text)
         return Subject(text, found.config, plain=found.plain)
     path = Path(text)
@@ -86,13 +86,22 @@ def _find(text: str) -> Subject:
 def _bundle(text: str) -> Subject:
     bundle = Bundle.open(text)
     recipe = load_toml(Recipe, bundle.folder / _CONFIG)
-    config = recipe.model.model_copy(update={"vocabulary_size": bundle.manifest.vocabulary_size})
+    changes: dict[str, object] = {"vocabulary_size": bundle.manifest.vocabulary_size}
+    if bundle.manifest.second is None:
+        changes["second"] = None  # trained, perhaps, but not in the bundle
+    config = recipe.model.model_copy(update=changes)
     manifest = json.loads((bundle.folder / FILE_NAME).read_text(encoding="utf-8"))
     return Subject(
         bundle.manifest.name,
         config,
         chunk_ms=bundle.manifest.default_chunk_ms,
         left_context=int(manifest.get("left_context_frames", recipe.context.dev_left_context)),
-        graphs={kind: bundle.graph_path(kind) for kind in bundle.manifest.graphs},
+        graphs=_graphs(bundle),
         is_bundle=True,
     )
+
+
+def _graphs(bundle: Bundle) -> tuple[dict[str, Path], ...]:
+    """Its graphs by precision, for each pass."""
+    passes: tuple[Pass, ...] = ("first",) if bundle.manifest.second is None else ("first", "second")
+    return tuple({kind: bundle.graph_path(kind, one) for kind in bundle.manifest.graphs} for one in passes)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 
 from leanformer.profile.count import PRECISIONS
-from leanformer.profile.profile import SHIPPED, Profile, latency_ratios, norm_and_activation, to_dict
+from leanformer.profile.passes import Pass
+from leanformer.profile.profile import Profile, latency_ratios
+from leanformer.profile.report import SHIPPED, norm_and_activation, to_dict
 
 
 def tables(profiles: Sequence[Profile]) -> Iterator[RenderableType]:
-    """The figures of one or two models side by side, then each one's components and where its time goes."""
+    """The figures of one or two models side by side, then each one's passes and components and where its time goes."""
     yield _figures(profiles)
     for profile in profiles:
+        if len(profile.passes) > 1:
+            yield _passes(profile)
         yield _components(profile)
-    if all(profile.measured is not None for profile in profiles):
+    if all(profile.first.measured is not None for profile in profiles):
         yield _times(profiles)
 
 
@@ -62,19 +67,55 @@ def _rows(profiles: Sequence[Profile]) -> Iterator[tuple[str, list[float], int]]
         [100 * one["by_precision"][SHIPPED]["weights_from_dram_share"] for one in plain],
         0,
     )
-    measured = [profile.measured for profile in profiles if profile.measured is not None]
+    measured = [profile.first.measured for profile in profiles if profile.first.measured is not None]
     if len(measured) < len(profiles):
         return
+    told = "first pass, " if any(len(profile.passes) > 1 for profile in profiles) else ""
     for kind in PRECISIONS:
-        yield f"{kind}: ms a chunk, p50", [one.latency[kind].p50 for one in measured], 2
-        yield f"{kind}: ms a chunk, p95", [one.latency[kind].p95 for one in measured], 2
-        yield f"{kind}: the machine's limit, ms", [one.limit_ms[kind] for one in measured], 2
-        yield f"{kind}: peak memory, MB", [one.peak_memory[kind]["peak"] / 1e6 for one in measured], 0
-        yield (
-            f"{kind}: norms and activations, % of time",
-            [100 * norm_and_activation(one.time_shares[kind]) for one in measured],
-            1,
-        )
+        peaks = [profile.peak_memory[kind]["peak"] / 1e6 for profile in profiles]
+        norms = [100 * norm_and_activation(one.time_shares[kind]) for one in measured]
+        yield f"{kind}: {told}ms a chunk, p50", [one.latency[kind].p50 for one in measured], 2
+        yield f"{kind}: {told}ms a chunk, p95", [one.latency[kind].p95 for one in measured], 2
+        yield f"{kind}: {told}the machine's limit, ms", [one.limit_ms[kind] for one in measured], 2
+        yield f"{kind}: {told}norms and activations, % of time", norms, 1
+        yield f"{kind}: peak memory, MB", peaks, 0
+
+
+def _passes(profile: Profile) -> Table:
+    """What each pass takes; the duty cycle is its steps a second, and its share of time once that is measured."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(profile.name)
+    values = to_dict(profile)
+    for one in (*values["passes"], None):
+        table.add_column("both" if one is None else f"{one['name']} pass", justify="right")
+    columns = [_pass_cells(one) for one in values["passes"]]
+    both = _pass_cells(values)
+    for title in columns[0]:
+        table.add_row(title, *(column[title] for column in columns), both.get(title, ""))
+    return table
+
+
+def _pass_cells(one: dict[str, Any]) -> dict[str, str]:
+    """Of a pass, or of all of them, for which there are no times of a step."""
+    cells = {}
+    if "delay_ms" in one:
+        cells["steps a second of audio"] = f"{one['steps_per_second']:.4g}"
+        cells["a frame waits at most, ms"] = f"{one['delay_ms']:,.0f}"
+    cells |= {
+        "parameters, M": f"{one['parameters'] / 1e6:,.2f}",
+        f"weights in {SHIPPED}, MB": f"{one['weight_bytes'][SHIPPED] / 1e6:,.2f}",
+        "MACs a second of audio, M": f"{one['macs_per_second'] / 1e6:,.1f}",
+        "streaming state, kB": f"{one['state_bytes'] / 1e3:,.1f}",
+        "moved a second of audio, MB": f"{one['traffic_bytes_per_second'] / 1e6:,.1f}",
+        "modelled energy, mJ/s": f"{one['energy_mj_per_second']:,.3f}",
+    }
+    if one["latency_ms"] is not None:
+        for kind in PRECISIONS:
+            if "delay_ms" in one:
+                cells[f"{kind}: ms a step, p50"] = f"{one['latency_ms'][kind]['p50']:.2f}"
+            busy = one["by_precision"][kind]["real_time_factor"]
+            cells[f"{kind}: busy, % of the time"] = f"{100 * busy:.2f}"
+    return cells
 
 
 def _components(profile: Profile) -> Table:
@@ -100,9 +141,10 @@ def _times(profiles: Sequence[Profile]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("time by kind of node, %")
     columns = [
-        (f"{profile.name} {kind}", profile.measured.time_shares[kind])
+        (_times_of(profile, one, kind), one.measured.time_shares[kind])
         for profile in profiles
-        if profile.measured is not None
+        for one in profile.passes
+        if one.measured is not None
         for kind in PRECISIONS
     ]
     for title, _ in columns:
@@ -110,3 +152,7 @@ def _times(profiles: Sequence[Profile]) -> Table:
     for kind in dict.fromkeys(name for _, found in columns for name in found):
         table.add_row(kind, *(f"{100 * found.get(kind, 0.0):.1f}" for _, found in columns))
     return table
+
+
+def _times_of(profile: Profile, one: Pass, kind: str) -> str:
+    return f"{profile.name} {kind}" if len(profile.passes) == 1 else f"{profile.name} {one.name} {kind}"
