@@ -73,9 +73,9 @@ def save(folder: Path, model: torch.nn.Module, recipe: dict[str, Any], **more: A
 
 @pytest.fixture(scope="session")
 def alignments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phones that stand in no relation to what is said, one for each 200 ms."""
+    """Phones that stand in no relation to what is said, one for each 70 ms."""
     path = tmp_path_factory.mktemp("alignments") / "alignments.jsonl"
     names = [line.split("\t")[0] for line in (DATA / "utterances.tsv").read_text().splitlines()[1:]]
-    phones = [[("AA", "S", "SIL")[place % 3], 20 * place, 20] for place in range(10)]
+    phones = [[("AA", "S", "SIL")[place % 3], 7 * place, 7] for place in range(30)]
     path.write_text("".join(json.dumps({"id": f"data/{name}", "phones": phones}) + "\n" for name in names))
     return path

@@ -24,7 +24,7 @@ class MaskingConfig(Frozen):
 
     span_frames: PositiveInt = 10
     """Encoder frames of a span."""
-    probability: Share = 0.06
+    probability: Share = 0.04
     """Of a frame being the first of a span: `probability * frames` spans are laid in an utterance, and at least one."""
     fill: Literal["noise", "zero"] = "noise"
     """What the encoder sees instead: Gaussian noise (BEST-RQ), or zero, the mean of the features (TERA)."""
