@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
@@ -15,6 +15,9 @@ from leanformer.cli.outcome import UsageError
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How to search for words."""
+
+    decoder: Literal["ctc", "transducer"] | None = None
+    "What reads the encoder, of what the bundle has. Default: the first that the bundle was trained for."
 
     beam: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1
     "How many hypotheses to keep. 1 takes the likeliest label of each frame; 8 is a good size for --lm."
@@ -33,15 +36,16 @@ class Decoding:
 
     def in_words(self) -> str:
         """What to say of these options beside a result."""
+        by = "" if self.decoder is None else f"{self.decoder}, "
         if self.beam == 1:
-            return "greedy"
+            return f"{by}greedy"
         lm = f", language model {self.lm}" if self.lm is not None else ""
         tuned = "".join(
             f", {name} {value:g}"
             for name, value in (("weight", self.lm_weight), ("bonus", self.lm_bonus))
             if value is not None
         )
-        return f"beam {self.beam}{lm}{tuned}{f', hotwords {self.hotwords}' if self.hotwords else ''}"
+        return f"{by}beam {self.beam}{lm}{tuned}{f', hotwords {self.hotwords}' if self.hotwords else ''}"
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `Recognizer.load`."""
@@ -51,7 +55,7 @@ class Decoding:
         from leanformer.runtime.language_model import Fusion
 
         lm = None if self.lm is None else Fusion(self.lm, self.lm_weight, self.lm_bonus)
-        return {"beam": self.beam, "lm": lm, "hotwords": self.hotwords}
+        return {"decoder": self.decoder, "beam": self.beam, "lm": lm, "hotwords": self.hotwords}
 
 
 GREEDY = Decoding()

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from leanformer.decoder.scorer import Floats, Ints
 from leanformer.errors import ConfigError
 
-DEFAULT_WEIGHT = 1.5
+DEFAULT_WEIGHT = 1.0
 """Natural logarithms for each token: how much less likely a phrase may sound, and yet be heard."""
 
 Hotword = str | tuple[str, float]

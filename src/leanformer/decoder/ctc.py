@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanformer.decoder.hypothesis import Hypothesis
+from leanformer.decoder.search import Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class GreedySearch:
     """Best path decoding; every token is settled as soon as it is there."""
 
     blank_id: int = 0
+
+    @property
+    def reads(self) -> Reads:
+        """Log-probabilities."""
+        return "log_probs"
 
     def initial_state(self) -> GreedyState:
         """The state before the first frame."""

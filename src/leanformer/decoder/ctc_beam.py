@@ -38,6 +38,7 @@ from leanformer.decoder.beam import (
 )
 from leanformer.decoder.hypothesis import Hypothesis
 from leanformer.decoder.scorer import Floats, Ints, Scorer, Scorers
+from leanformer.decoder.search import Reads
 
 # In which frames old tokens are looked at: any fixed ones do, for the text must not depend on the steps.
 _SETTLE_EVERY = 8
@@ -77,6 +78,11 @@ class CtcBeamSearch:
         if self.beam < 1:
             raise ValueError(f"beam = {self.beam}: it must be at least 1")
         object.__setattr__(self, "_all", Scorers(self.scorers))
+
+    @property
+    def reads(self) -> Reads:
+        """Log-probabilities."""
+        return "log_probs"
 
     def initial_state(self) -> CtcBeamState:
         """The state before the first frame."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanformer.decoder.hypothesis import Hypothesis
+from leanformer.decoder.search import Reads
 
 Array = NDArray[np.float32]
 Memory = tuple[NDArray[np.generic], ...]
@@ -121,6 +122,11 @@ class TransducerGreedySearch:
     model: Transducer
     max_symbols: int = 4
 
+    @property
+    def reads(self) -> Reads:
+        """What the encoder gives."""
+        return "encoder_out"
+
     def initial_state(self) -> TransducerState:
         """The state before the first frame."""
         return TransducerState(0, (self.model.begin(),))
@@ -168,6 +174,11 @@ class TransducerBeamSearch:
     beam: int = 4
     max_symbols: int = 4
     patience: int = 32
+
+    @property
+    def reads(self) -> Reads:
+        """What the encoder gives."""
+        return "encoder_out"
 
     def initial_state(self) -> TransducerState:
         """The state before the first frame."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from leanformer.data.layouts.utterance import Utterance
 from leanformer.decoder.hypothesis import Hypothesis
+from leanformer.decoder.search import Reads
 from leanformer.evaluate.excerpt import read_excerpt
 from leanformer.runtime.recognizer import Recognizer
 
@@ -37,6 +38,7 @@ class _Recorder:
     """A search that finds nothing and keeps all; a state is the place of a stream's pass in `heard`."""
 
     heard: list[list[Frames]] = field(default_factory=list)
+    reads: Reads = "log_probs"
 
     def initial_state(self) -> int:
         self.heard.append([])

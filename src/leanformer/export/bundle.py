@@ -4,6 +4,7 @@ manifest.json     what a runtime must know, and the sha256 of every other file
 model.int8.onnx   the streaming step, weights of matrix products in int8
 model.fp32.onnx   the same in float32; may be left out
 second.*.onnx     likewise the step of the second pass, if there is one
+predictor.onnx    one token of a transducer's predictor, and joiner.onnx, if there is a transducer
 tokenizer.model   SentencePiece
 config.toml       the recipe
 MODEL_CARD.md     what the model is, and how good
@@ -25,9 +26,10 @@ import leanformer
 from leanformer.errors import ExportError
 from leanformer.export.packing import StatePacking
 from leanformer.export.steps import SecondStep, StatefulStep, Step, input_name, output_name
+from leanformer.export.transducer import Decoder
 from leanformer.features.spec import FeatureSpec
 from leanformer.runtime.bundle import Pass
-from leanformer.runtime.manifest import FILE_NAME, FORMAT, VERSION
+from leanformer.runtime.manifest import CTC, FILE_NAME, FORMAT, VERSION
 from leanformer.text.tokenizer import Tokenizer
 
 FP32, INT8 = "fp32", "int8"
@@ -54,6 +56,10 @@ class Passes:
 
     first: Step
     second: SecondStep | None
+    decoder: Decoder | None = None
+    """The transducer's graphs."""
+    decoders: tuple[str, ...] = (CTC,)
+    """What the model was trained to be read by."""
 
 
 def graph_file(precision: str, which: Pass = "first") -> str:
@@ -79,12 +85,13 @@ def write_manifest(folder: Path, model: Model, passes: Passes, metrics: Mapping[
         "default_chunk_ms": model.chunk_ms,
         "max_chunk_ms": model.max_chunk_ms,
         "left_context_frames": model.left_context_frames,
-        "decoders": ["ctc"],
+        "decoders": list(passes.decoders),
         "graphs": _graphs(folder, "first"),
         "inputs": _inputs(passes.first, "frames", model.features.num_mel_bins),
         "state": _state(passes.first.packing),
         "outputs": list(passes.first.outputs),
         **second,
+        **({} if passes.decoder is None else {"transducer": passes.decoder.manifest}),
         "metrics": dict(metrics),
         "parts": {part.name: _sha256(part) for part in parts},
     }

@@ -28,12 +28,14 @@ from leanformer.export.graph import export_step
 from leanformer.export.quantize import quantize
 from leanformer.export.speech import SAMPLE, Clip, read_clips
 from leanformer.export.steps import SecondStep, StatefulStep, Step
+from leanformer.export.transducer import export_transducer
 from leanformer.export.verify import Check, require_passed, verify_fp32, verify_int8
 from leanformer.export.verify_second import Sessions, verify_second_fp32, verify_second_int8
+from leanformer.export.verify_transducer import verify_transducer
 from leanformer.features.spec import FeatureSpec
 from leanformer.layers.streaming import Context
 from leanformer.runtime.bundle import Bundle, Pass
-from leanformer.runtime.manifest import TOKENIZER
+from leanformer.runtime.manifest import CTC, TOKENIZER, TRANSDUCER
 from leanformer.runtime.session import Session
 from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.checkpoint import Trained
@@ -118,6 +120,8 @@ def export(
     quantized = _quantize(graphs)
     with staged(target) as folder:
         _write_parts(folder, fused, model, graphs, settings, "" if fused is trained else FUSED_NOTE)
+        if passes.decoder is not None:
+            passes.decoder.save(folder)
         write_manifest(folder, model, passes, {})
         tell(f"verifying on {len(clips)} recording{'s' * (len(clips) != 1)}")
         checks = _verify(Bundle.open(folder), given, clips, trained.tokenizer)
@@ -135,7 +139,19 @@ def export(
 
 def _passes(trained: Trained, context: Context) -> Passes:
     model = trained.model
-    return Passes(Step(model, context), None if model.second is None else SecondStep(model))
+    objective, decoder = trained.recipe.objective, None
+    if model.transducer is not None:
+        decoder = export_transducer(model.transducer, model.config.encoder.model_dim)
+    found = {
+        CTC: objective.ctc_weight > 0.0,
+        TRANSDUCER: decoder is not None and objective.transducer_weight > 0.0,
+    }
+    return Passes(
+        Step(model, context),
+        None if model.second is None else SecondStep(model),
+        decoder,
+        tuple(name for name, trained in found.items() if trained),
+    )
 
 
 def _trace(passes: Passes) -> Graphs:
@@ -198,6 +214,8 @@ def _verify(bundle: Bundle, given: Passes, clips: Sequence[Clip], tokenizer: Tok
         small = Sessions(int8, Session(bundle, "int8", which="second"))
         checks += verify_second_fp32(given.first, given.second, both, clips, chunk_frames)
         checks += verify_second_int8(both, small, clips, chunk_frames, tokenizer)
+    if given.first.model.transducer is not None:
+        checks += verify_transducer(given.first, bundle, clips, chunk_frames)
     return tuple(checks)
 
 

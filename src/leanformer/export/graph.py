@@ -9,10 +9,12 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import onnxscript  # noqa: F401 - torch's exporter needs it, and would say so only after a while
 import torch
+from torch import Tensor, nn
 from torch.export import Dim
 
 from leanformer.errors import ExportError
@@ -20,7 +22,7 @@ from leanformer.export.kernels import use_fast_kernels
 from leanformer.export.steps import EXAMPLE_BATCH, StatefulStep, Step, input_name, output_name
 from leanformer.export.weights import transpose_weights
 
-__all__ = ["Step", "export_step", "strip"]
+__all__ = ["Step", "export_step", "strip", "trace"]
 
 # The lowest that has LayerNormalization as one node; a higher one would only need a newer runtime.
 OPSET = 18
@@ -41,14 +43,41 @@ def export_step(step: StatefulStep) -> onnx.ModelProto:
     lengths = torch.full((EXAMPLE_BATCH,), x.shape[1])
     batch = Dim("batch", min=1, max=1 << 16)
     names = [packed.name for packed in step.packing.tensors]
+    return trace(
+        step,
+        (x, lengths, *state),
+        inputs=[*step.inputs, *map(input_name, names)],
+        outputs=[*step.outputs, *map(output_name, names)],
+        dynamic=({0: batch, 1: frames}, {0: batch}, tuple({0: batch} for _ in state)),
+    )
+
+
+def trace(
+    module: nn.Module,
+    arguments: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic: tuple[Any, ...],
+) -> onnx.ModelProto:
+    """The graph of a module in evaluation mode, as runtimes want it.
+
+    Args:
+        module: takes tensors and returns tensors.
+        arguments: an example of what it takes.
+        inputs, outputs: names of what it takes and returns.
+        dynamic: for each parameter of `forward` the axes that may have other sizes, as for `torch.onnx.export`.
+
+    Raises:
+        ExportError: torch's exporter cannot handle the module.
+    """
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                step,
-                (x, lengths, *state),
-                input_names=[*step.inputs, *map(input_name, names)],
-                output_names=[*step.outputs, *map(output_name, names)],
-                dynamic_shapes=({0: batch, 1: frames}, {0: batch}, tuple({0: batch} for _ in state)),
+                module,
+                arguments,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=dynamic,
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,

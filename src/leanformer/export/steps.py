@@ -72,14 +72,14 @@ class Step(StatefulStep):
 
     Maps features (B, T, NUM_BINS), of which T is a multiple of the subsampling factor and no more than
     `context.chunk_size` frames of the encoder, to log_probs (B, T / factor, V), their lengths (B,) and, for a second
-    pass to read, encoder_out (B, T / factor, D).
+    pass or a transducer to read, encoder_out (B, T / factor, D).
     """
 
     inputs = ("features", "lengths")
 
     def __init__(self, model: SpeechModel, context: Context) -> None:
         super().__init__(model, context)
-        if model.second is not None:
+        if model.second is not None or model.transducer is not None:
             self.outputs = (*OUTPUTS, ENCODER_OUT)
 
     def begin(self, batch_size: int) -> Any:
@@ -90,7 +90,7 @@ class Step(StatefulStep):
         """See `StatefulStep`."""
         encoded, lengths, following = self.model.encode(x, lengths, state)
         told = (self.model.log_probs(encoded), lengths)
-        return (told if self.model.second is None else (*told, encoded)), following
+        return ((*told, encoded) if ENCODER_OUT in self.outputs else told), following
 
     def example(self) -> tuple[Tensor, Dim]:
         """Any number of whole encoder frames, within a chunk."""

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from leanformer.errors import BundleError
-from leanformer.runtime.manifest import FILE_NAME, TOKENIZER, Manifest, SecondPart, read_manifest
+from leanformer.runtime.manifest import (
+    FILE_NAME,
+    TOKENIZER,
+    Manifest,
+    SecondPart,
+    TransducerPart,
+    read_manifest,
+)
 
 Precision = Literal["int8", "fp32"]
 Pass = Literal["first", "second"]
@@ -61,6 +68,16 @@ class Bundle:
                 "a [model.second]"
             )
         return self.manifest.second
+
+    @property
+    def transducer(self) -> TransducerPart:
+        """What the manifest says of the transducer; raises BundleError if there is none."""
+        if self.manifest.transducer is None:
+            raise BundleError(
+                f"{self.folder}: this bundle has no transducer (it has: {', '.join(self.manifest.decoders)}); for one, "
+                "export a model that was trained with a [model.transducer]"
+            )
+        return self.manifest.transducer
 
     def graph_path(self, precision: str, which: Pass = "first") -> Path:
         """The ONNX graph of a pass in one precision.

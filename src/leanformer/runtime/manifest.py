@@ -15,6 +15,7 @@ FORMAT = "leanformer-bundle"
 VERSION = 1
 FILE_NAME = "manifest.json"
 TOKENIZER = "tokenizer.model"
+CTC, TRANSDUCER = "ctc", "transducer"
 
 _T = TypeVar("_T")
 
@@ -43,12 +44,22 @@ class SecondPart:
 
 
 @dataclass(frozen=True, slots=True)
+class TransducerPart:
+    """The graphs of a transducer's predictor, with its state, and joiner; both read what the last pass gives."""
+
+    predictor: str
+    joiner: str
+    state: tuple[StateTensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a runtime must know of a model.
 
     `graphs` names the ONNX file of each precision, `parts` the sha256 of every file. A step takes chunks of
     at most `max_chunk_ms`; `default_chunk_ms` is what the model was chosen for. Attention sees `left_context_frames`
-    encoder frames back. `second` is None for a model of one pass.
+    encoder frames back. `second` is None for a model of one pass. `decoders` are those that the model was trained for,
+    the first of them by default.
     """
 
     name: str
@@ -64,6 +75,13 @@ class Manifest:
     state: tuple[StateTensor, ...]
     parts: Mapping[str, str]
     second: SecondPart | None = None
+    decoders: tuple[str, ...] = (CTC,)
+    transducer: TransducerPart | None = None
+
+    @property
+    def gives_encoder_out(self) -> bool:
+        """Whether a step gives encoder frames beside log-probabilities."""
+        return self.second is not None or self.transducer is not None
 
     @property
     def step_ms(self) -> int:
@@ -118,6 +136,8 @@ def _manifest(values: Mapping[str, Any], path: Path) -> Manifest:
         state=_state(values, path),
         parts={_file_name(name, path): str(digest) for name, digest in field("parts", dict).items()},
         second=_second(field("second", dict), path) if "second" in values else None,
+        decoders=tuple(map(str, field("decoders", list))),
+        transducer=_transducer(field("transducer", dict), path) if TRANSDUCER in values else None,
     )
     _check(manifest, path)
     return manifest
@@ -133,6 +153,11 @@ def _second(values: Mapping[str, Any], path: Path) -> SecondPart:
     return SecondPart(_graphs(values, path), _state(values, path), chunk, lookahead)
 
 
+def _transducer(values: Mapping[str, Any], path: Path) -> TransducerPart:
+    predictor, joiner = (_file_name(_value(values, key, str, path), path) for key in ("predictor", "joiner"))
+    return TransducerPart(predictor, joiner, _state(values, path))
+
+
 def _graphs(values: Mapping[str, Any], path: Path) -> dict[str, str]:
     return {
         precision: _file_name(_value(graph, "file", str, path), path)
@@ -146,7 +171,15 @@ def _state(values: Mapping[str, Any], path: Path) -> tuple[StateTensor, ...]:
 
 def _check(manifest: Manifest, path: Path) -> None:
     second = {} if manifest.second is None else manifest.second.graphs
-    for needed in (TOKENIZER, *manifest.graphs.values(), *second.values()):
+    transducer = manifest.transducer
+    parts = () if transducer is None else (transducer.predictor, transducer.joiner)
+    known = {CTC, TRANSDUCER} if parts else {CTC}
+    if not manifest.decoders or not known.issuperset(manifest.decoders):
+        raise BundleError(
+            f"{path}: 'decoders' is {list(manifest.decoders)}, but this Leanformer knows {CTC!r}, and {TRANSDUCER!r} "
+            "where the bundle has one; upgrade leanformer, or export the model again"
+        )
+    for needed in (TOKENIZER, *manifest.graphs.values(), *second.values(), *parts):
         if needed not in manifest.parts:
             raise BundleError(f"{path}: 'parts' does not list {needed}; export the bundle again")
     if not manifest.graphs:

@@ -10,17 +10,17 @@ from leanformer.runtime.session import FloatArray
 
 
 class Reader:
-    """Log-probabilities in, tokens out. It holds the tokens that nobody has taken out yet."""
+    """Frames in, tokens out. It holds the tokens that nobody has taken out yet."""
 
     def __init__(self, search: Search[Any]) -> None:
         self._search = search
         self._state = search.initial_state()
         self.frames = 0
 
-    def read(self, log_probs: FloatArray) -> None:
-        """Search on, through (T, V)."""
-        self._state = self._search.step(self._state, log_probs)
-        self.frames += len(log_probs)
+    def read(self, frames: FloatArray) -> None:
+        """Search on, through (T, V or D)."""
+        self._state = self._search.step(self._state, frames)
+        self.frames += len(frames)
 
     @property
     def tokens(self) -> list[Token]:

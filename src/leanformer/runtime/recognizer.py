@@ -15,7 +15,7 @@ from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
 from leanformer.runtime.language_model import Fusion
-from leanformer.runtime.searching import make_search, with_hotwords
+from leanformer.runtime.searching import find_transducer, make_search, with_hotwords
 from leanformer.runtime.session import Session
 from leanformer.runtime.stream import Stream
 from leanformer.runtime.transcript import Segment, Transcript
@@ -55,7 +55,7 @@ class Recognizer:
         self.chunk_ms = chunk_ms
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - keywords that a user may want, each on its own
         cls,
         model: str | Path = DEFAULT,
         *,
@@ -63,6 +63,7 @@ class Recognizer:
         threads: int = 1,
         chunk_ms: int | None = None,
         first_pass_only: bool = False,
+        decoder: str | None = None,
         beam: int = 1,
         lm: str | Path | Fusion | None = None,
         hotwords: Sequence[Hotword] | Path | None = None,
@@ -76,6 +77,7 @@ class Recognizer:
             chunk_ms: milliseconds of speech the model sees at a time: longer is more accurate, and later.
                 None takes what the model was chosen for.
             first_pass_only: leave the second pass out, if there is one: final words come sooner and are worse.
+            decoder: "ctc" or "transducer"; None takes the first that the bundle was trained for.
             beam: how many hypotheses to keep; 1 is the greedy search, the others need more.
             lm: a language model's file, or "default" for the one that ships with Leanformer; a `Fusion` says
                 how much it counts, too.
@@ -88,7 +90,7 @@ class Recognizer:
         """
         bundle = Bundle.open(model)
         tokenizer = Tokenizer.load(bundle.tokenizer_path)
-        search = make_search(tokenizer, beam, lm)
+        search = make_search(tokenizer, beam, lm, find_transducer(bundle, decoder, threads))
         search = with_hotwords(search, hotwords, tokenizer)
         first, second = Session(bundle, precision, threads), None
         if bundle.manifest.second is not None and not first_pass_only:

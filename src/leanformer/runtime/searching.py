@@ -12,22 +12,39 @@ from leanformer.decoder.ctc import GreedySearch
 from leanformer.decoder.ctc_beam import CtcBeamSearch
 from leanformer.decoder.scorer import Scorer
 from leanformer.decoder.search import Search
-from leanformer.errors import ConfigError
+from leanformer.decoder.transducer import Transducer, TransducerBeamSearch, TransducerGreedySearch
+from leanformer.errors import BundleError, ConfigError
+from leanformer.runtime.bundle import Bundle
 from leanformer.runtime.hotwords import biasing, read_hotwords
 from leanformer.runtime.language_model import Fusion, language_model
+from leanformer.runtime.manifest import TRANSDUCER
+from leanformer.runtime.transducer import load_transducer
 from leanformer.text.tokenizer import Tokenizer
 
 _MOST = 1000
 
 
-def make_search(tokenizer: Tokenizer, beam: int = 1, lm: str | Path | Fusion | None = None) -> Search[Any]:
+def make_search(
+    tokenizer: Tokenizer,
+    beam: int = 1,
+    lm: str | Path | Fusion | None = None,
+    transducer: Transducer | None = None,
+) -> Search[Any]:
     """A greedy search for a beam of 1; else a beam search, with a language model if one is named.
+
+    It goes through CTC's log-probabilities, or through a transducer if one is given.
 
     Raises:
         ConfigError: a language model without a beam, or one that cannot be used; a beam that is no size.
     """
     if not 1 <= beam <= _MOST:
         raise ConfigError(f"beam of {beam}: expected 1, which is the greedy search, up to {_MOST}")
+    if transducer is not None:
+        if lm is not None:
+            raise ConfigError(
+                "a language model works with the CTC decoder only; add --decoder ctc, or leave it out"
+            )
+        return TransducerGreedySearch(transducer) if beam == 1 else TransducerBeamSearch(transducer, beam)
     if beam == 1:
         if lm is not None:
             raise ConfigError("a language model needs a beam search; add --beam 8 (in Python: beam=8)")
@@ -36,6 +53,21 @@ def make_search(tokenizer: Tokenizer, beam: int = 1, lm: str | Path | Fusion | N
     if lm is not None:
         scorers.append(language_model(lm if isinstance(lm, Fusion) else Fusion(lm), tokenizer))
     return CtcBeamSearch(len(tokenizer), beam, scorers, tokenizer.blank_id)
+
+
+def find_transducer(bundle: Bundle, decoder: str | None = None, threads: int = 1) -> Transducer | None:
+    """The bundle's transducer if it is the decoder that is wanted, "ctc" or "transducer", or else its first.
+
+    Raises:
+        BundleError: the bundle has no such decoder.
+    """
+    known = bundle.manifest.decoders
+    if decoder is not None and decoder not in known:
+        raise BundleError(
+            f"{bundle.folder}: no decoder {decoder!r}; this bundle has {', '.join(known)}. Choose one of these, or "
+            "train a model that has it"
+        )
+    return load_transducer(bundle, threads) if (decoder or known[0]) == TRANSDUCER else None
 
 
 def with_hotwords(
@@ -50,6 +82,8 @@ def with_hotwords(
         hotwords = read_hotwords(hotwords, tokenizer)
     if not hotwords:
         return search
+    if isinstance(search, TransducerGreedySearch | TransducerBeamSearch):
+        raise ConfigError("hotwords work with the CTC decoder only; add --decoder ctc, or leave them out")
     if not isinstance(search, CtcBeamSearch):
         raise ConfigError("hotwords need a beam search; add --beam 8 (in Python: Recognizer.load(beam=8))")
     return replace(search, scorers=(*search.scorers, biasing(hotwords, tokenizer)))

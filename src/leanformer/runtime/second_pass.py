@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from leanformer.decoder.search import Reads
 from leanformer.runtime.session import FloatArray, Session
 
 
 class SecondPass:
-    """Takes the first pass's encoder frames as they come, and gives log-probabilities chunk by chunk, later.
+    """Takes the first pass's encoder frames as they come, and gives what a search reads chunk by chunk, later.
 
     Chunks are counted from the stream's beginning, so what comes out does not depend on how the frames came. What
     is held has a fixed size: less than a chunk, and the lookahead.
     """
 
-    def __init__(self, session: Session) -> None:
-        """`session` is that of the second pass."""
+    def __init__(self, session: Session, reads: Reads = "log_probs") -> None:
+        """`session` is that of the second pass; what it gives is what the search `reads`."""
         part = session.bundle.second
+        self._reads = reads
         self._session = session
         self._size = part.chunk_frames
         self._frames = np.zeros((1, part.chunk_frames + part.lookahead_frames, session.width), np.float32)
@@ -24,7 +26,7 @@ class SecondPass:
         self._state = session.initial_state()
 
     def push(self, frames: FloatArray) -> list[FloatArray]:
-        """Take (T, D), where T may be 0; returns (chunk, V) for each chunk whose lookahead is now complete."""
+        """Take (T, D), where T may be 0; returns (chunk, V or D) for each chunk whose lookahead is now complete."""
         places, found = self._frames.shape[1], []
         while len(frames):
             taken = frames[: places - self._held]
@@ -46,7 +48,7 @@ class SecondPass:
         """Run the chunk that the frames begin with, and leave what comes after it; it need not be full."""
         self._frames[:, self._held :] = 0
         lengths = np.array([self._held], np.int64)
-        log_probs, valid, self._state = self._session.step(self._frames, lengths, self._state)
+        found, valid, self._state = self._session.step(self._frames, lengths, self._state, self._reads)
         self._held = max(0, self._held - self._size)
         self._frames[:, : self._held] = self._frames[:, self._size : self._size + self._held].copy()
-        return log_probs[0, : valid[0]]
+        return found[0, : valid[0]]

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from leanformer.decoder.search import Reads
 from leanformer.errors import BundleError, ConfigError
 from leanformer.runtime.bundle import Bundle, Pass, Precision
 
@@ -20,7 +21,8 @@ State = tuple[FloatArray, ...]
 # int8 first: it loses next to nothing (export verifies that) at half the time and a quarter of the memory.
 _BEST_FIRST: tuple[Precision, ...] = ("int8", "fp32")
 _FRAMES: Mapping[Pass, str] = {"first": "features", "second": "frames"}
-_OUTPUTS = ("log_probs", "log_prob_lengths")
+_LENGTHS = "log_prob_lengths"
+_OUTPUTS = ("log_probs", _LENGTHS)
 _ENCODER_OUT = "encoder_out"
 
 
@@ -51,11 +53,11 @@ class Session:
         self.bundle = bundle
         self.precision = precision or _best(bundle)
         self._path = bundle.graph_path(self.precision, which)
-        self._graph = _load(self._path, threads)
+        self._graph = load_graph(self._path, threads)
         self._state = bundle.manifest.state if which == "first" else bundle.second.state
         self._inputs = [_FRAMES[which], "lengths", *(tensor.input for tensor in self._state)]
         self._next_state = [tensor.output for tensor in self._state]
-        self._check_names(_OUTPUTS if bundle.manifest.second is None else (*_OUTPUTS, _ENCODER_OUT))
+        self._check_names((*_OUTPUTS, _ENCODER_OUT) if bundle.manifest.gives_encoder_out else _OUTPUTS)
 
     @property
     def width(self) -> int:
@@ -66,7 +68,9 @@ class Session:
         """The state of `batch` streams that have heard nothing: zeros (batch, ...) for each state tensor."""
         return tuple(np.zeros((batch, *tensor.shape), np.float32) for tensor in self._state)
 
-    def step(self, frames: FloatArray, lengths: IntArray, state: State) -> tuple[FloatArray, IntArray, State]:
+    def step(
+        self, frames: FloatArray, lengths: IntArray, state: State, reads: Reads = "log_probs"
+    ) -> tuple[FloatArray, IntArray, State]:
         """Run one attention chunk; nothing of it stays in the session.
 
         Args:
@@ -74,17 +78,18 @@ class Session:
                 the second, T' + lookahead encoder frames, of which it runs the first T', a chunk at most.
             lengths: (B,) valid frames of each row, less than T only at a stream's end.
             state: what `initial_state` or the last step of these B streams gave.
+            reads: what to return: a bundle with a second pass or a transducer has encoder frames, too.
 
         Returns:
-            log_probs (B, T', V), their valid lengths (B,), and the next state.
+            log_probs (B, T', V) or encoder_out (B, T', D), their valid lengths (B,), and the next state.
         """
-        log_probs, valid, *following = self._run(_OUTPUTS, frames, lengths, state)
-        return log_probs, valid, tuple(following)
+        found, valid, *following = self._run((reads, _LENGTHS), frames, lengths, state)
+        return found, valid, tuple(following)
 
     def step_encoded(
         self, frames: FloatArray, lengths: IntArray, state: State
     ) -> tuple[FloatArray, FloatArray, IntArray, State]:
-        """As `step`, of a bundle with two passes, with the encoder_out (B, T', D) after the log_probs."""
+        """As `step`, of a bundle that has both, with the encoder_out (B, T', D) after the log_probs."""
         outputs = (*_OUTPUTS, _ENCODER_OUT)
         log_probs, valid, encoded, *following = self._run(outputs, frames, lengths, state)
         return log_probs, encoded, valid, tuple(following)
@@ -113,7 +118,8 @@ def _best(bundle: Bundle) -> Precision:
     return found
 
 
-def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def load_graph(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A graph of a bundle, ready to run; raises BundleError if ONNX Runtime refuses it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -50,7 +50,8 @@ class Stream:
         manifest = session.bundle.manifest
         spec = manifest.features
         self._session = session
-        self._second = None if second is None else SecondPass(second)
+        self._second = None if second is None else SecondPass(second, search.reads)
+        self._reads = search.reads
         self._rate = spec.sample_rate
         self._resampler: StreamResampler | None = None
         self._rate_in = 0
@@ -161,16 +162,16 @@ class Stream:
         self._chunk[:, self._filled :] = 0
         self._filled, size = 0, np.array([self._filled], np.int64)
         if self._second is None:
-            log_probs, valid, self._state = self._session.step(self._chunk, size, self._state)
-            self._settle([log_probs[0, : valid[0]]])
+            found, valid, self._state = self._session.step(self._chunk, size, self._state, self._reads)
+            self._settle([found[0, : valid[0]]])
             return
         log_probs, encoded, valid, self._state = self._session.step_encoded(self._chunk, size, self._state)
-        self._early.read(log_probs[0, : valid[0]])
+        self._early.read((log_probs if self._reads == "log_probs" else encoded)[0, : valid[0]])
         self._settle(self._second.push(encoded[0, : valid[0]]))
 
-    def _settle(self, log_probs: Sequence[FloatArray]) -> None:
-        """Read what the last pass gave, each (T, V); the words of the first at these frames are of no more use."""
-        for some in log_probs:
+    def _settle(self, frames: Sequence[FloatArray]) -> None:
+        """Read what the last pass gave, each (T, V or D); the words of the first at these frames are of no more use."""
+        for some in frames:
             self._final.read(some)
             self._push(self._final.take())
         self._early.take(before=self._final.frames)
