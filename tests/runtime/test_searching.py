@@ -97,7 +97,7 @@ def test_what_a_greedy_search_cannot_do(bundle_folder: Path, lm: Path) -> None:
 def test_a_hotword_file(tokenizer: Tokenizer, tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("\ufeff# names\n\nThe  Cat\nmat-hat\t2.5\n")
-    assert read_hotwords(path, tokenizer) == [("the cat", 1.5), ("mat hat", 2.5)]
+    assert read_hotwords(path, tokenizer) == [("the cat", 1.0), ("mat hat", 2.5)]
 
 
 @pytest.mark.parametrize(

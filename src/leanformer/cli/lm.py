@@ -24,7 +24,7 @@ def lm(
     """Build a language model from text, or take in one that another tool estimated.
 
     Text is read line by line and normalised as transcripts are; lines with digits or letters that the model
-    cannot write are left out, and counted. It needs about 100 bytes of memory for each word. `leanformer tune`
+    cannot write are left out, and counted. It needs about 200 bytes of memory for each word. `leanformer tune`
     then finds how much the language model should count.
 
     Args:
