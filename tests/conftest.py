@@ -202,6 +202,7 @@ def build_bundle(tokenizer: Tokenizer) -> Callable[..., Path]:
             "default_chunk_ms": CHUNK_MS,
             "max_chunk_ms": 10_240,
             "left_context_frames": 64,
+            "decoders": ["ctc"],
             "graphs": {"int8": {"file": "model.int8.onnx"}},
             "state": [_state("count", 1), _state("steps", 2, 3)],
             "parts": {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()},

@@ -66,8 +66,8 @@ def test_text_has_real_words(recognizer: Recognizer, speech: np.ndarray) -> None
 
 def test_dropped_state_changes_the_text(bundle_folder: Path, speech: np.ndarray) -> None:
     class Forgetful(Session):
-        def step(self, features, lengths, state):  # type: ignore[no-untyped-def]
-            log_probs, log_prob_lengths, _ = super().step(features, lengths, state)
+        def step(self, features, lengths, state, reads):  # type: ignore[no-untyped-def]
+            log_probs, log_prob_lengths, _ = super().step(features, lengths, state, reads)
             return log_probs, log_prob_lengths, self.initial_state(len(features))
 
     recognizer = Recognizer.load(bundle_folder)
@@ -79,9 +79,9 @@ def test_dropped_state_changes_the_text(bundle_folder: Path, speech: np.ndarray)
 class Watched(Session):
     """Remembers the features and lengths of every step."""
 
-    def step(self, features, lengths, state):  # type: ignore[no-untyped-def]
+    def step(self, features, lengths, state, reads):  # type: ignore[no-untyped-def]
         self.seen = [*getattr(self, "seen", []), (features.copy(), int(lengths[0]))]
-        return super().step(features, lengths, state)
+        return super().step(features, lengths, state, reads)
 
 
 @pytest.mark.parametrize("rate", [RATE, 48_000])

@@ -211,8 +211,8 @@ def test_taken_segments_are_complete_and_taken_once(recognizer: Recognizer, spee
 
 def test_a_second_pass_that_forgets_says_something_else(cascade_folder: Path, speech: np.ndarray) -> None:
     class Forgetful(Session):
-        def step(self, frames, lengths, state):  # type: ignore[no-untyped-def]
-            return super().step(frames, lengths, self.initial_state(len(frames)))
+        def step(self, frames, lengths, state, reads):  # type: ignore[no-untyped-def]
+            return super().step(frames, lengths, self.initial_state(len(frames)), reads)
 
     recognizer = Recognizer.load(cascade_folder)
     whole = recognizer.transcribe(speech)
