@@ -24,6 +24,8 @@ _DEV_MASKS = 4
 class Pretraining(Stepping):
     """Trains a PretrainModel by a recipe. Everything random in a step is seeded by (seed, step)."""
 
+    model: PretrainModel
+
     def __init__(self, model: PretrainModel, recipe: PretrainRecipe) -> None:
         super().__init__(model, recipe.optimizer, recipe.schedule)
         self.recipe = recipe
@@ -66,8 +68,7 @@ class Pretraining(Stepping):
         generator = torch.Generator().manual_seed(step_seed(self.recipe.seed, step))
         seen = hide(self.model.normalize(features), hidden, factor, masking, generator)
         encoded, _ = self.model.encode(seen, lengths, context, depth)
-        judged: Judged = self.model.judge(encoded, features, lengths, hidden)
-        return judged
+        return self.model.judge(encoded, features, lengths, hidden)
 
     def on_validation_epoch_start(self) -> None:
         """Count codes from none: a pass that was broken off is made anew."""

@@ -16,9 +16,11 @@ from leanformer.train.schedule import rate_factor
 class Stepping(lightning.LightningModule):
     """Trains `model` with a recipe's optimiser along a recipe's schedule; steps are for subclasses to define."""
 
+    model: Any
+
     def __init__(self, model: nn.Module, optimizer: OptimizerConfig, schedule: ScheduleConfig) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self._optimizer = optimizer
         self._schedule = schedule
 
