@@ -149,7 +149,7 @@ def test_an_old_token_settles_although_another_is_nearly_as_likely() -> None:
     doubtful = np.log(np.array([[0.02, 0.5, 0.48]], np.float32))
     silence = np.log(np.tile(np.array([0.98, 0.01, 0.01], np.float32), (40, 1)))
     log_probs = np.concatenate([doubtful, silence])
-    patient, search = exact(2), CtcBeamSearch(VOCABULARY, 2, patience=20)
+    patient, search = exact(3), CtcBeamSearch(VOCABULARY, 3, patience=20)
     assert patient.settled(patient.step(patient.initial_state(), log_probs)) == 0
     assert search.settled(search.step(search.initial_state(), log_probs)) == 1
     assert in_steps(search, log_probs, [5] * 8)[0].tokens == (1,)
