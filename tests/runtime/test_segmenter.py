@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -33,6 +34,15 @@ def segments_of(tokens: list[tuple[int, int]]) -> list[Segment]:
 
 def words(*tokens: tuple[int, int]) -> list[Word]:
     return words_of([Token(*token) for token in tokens], Spelling(), FRAME)
+
+
+def test_words_of_one_frame_share_it_and_none_overlap() -> None:
+    found = words_of([Token(THE, 5), Token(THE, 5), Token(THE, 6)], Spelling(), FRAME)
+    assert len(found) == 3
+    assert found[0].start == pytest.approx(5 * FRAME)
+    assert found[-1].end == pytest.approx(7 * FRAME)
+    for word, after in pairwise(found):
+        assert word.start < word.end <= after.start
 
 
 def test_pieces_join_to_words_with_times() -> None:

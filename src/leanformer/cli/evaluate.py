@@ -127,7 +127,7 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
         options.jobs,
         options.split,
         str(__version__),
-        decoding.in_words(),
+        decoding.in_words() + ", first pass only" * options.first_pass,
     )
     made = make_report(setup, outcome, found.skipped, max(WORST, options.worst), measured)
     if not outcome.scored:

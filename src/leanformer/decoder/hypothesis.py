@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Hypothesis:
     """A token sequence, each token with the encoder frame that first emitted it.
 
-    `times` count encoder frames since the beginning of the stream (not of the last step) and increase
-    strictly. `score` is the natural logarithm of the path's probability, over all frames since then.
+    `times` count encoder frames since the beginning of the stream (not of the last step) and never fall; CTC's
+    increase strictly, a transducer may say several tokens in a frame. `score` is the natural logarithm of the
+    path's probability, over all frames since then.
     """
 
     tokens: tuple[int, ...]

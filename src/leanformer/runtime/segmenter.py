@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Protocol
 
 from leanformer.runtime.partial import Partial
@@ -96,16 +97,31 @@ def words_of(
     """The words that `tokens` spell.
 
     A word starts with its first visible token's frame and ends one frame after its last one's, though not
-    after `last_second`. A token that is only a word boundary has no part in a word's times.
+    after `last_second`, nor after the next word's start. A token that is only a word boundary has no part in a word's
+    times. Words of one frame, as a transducer may say them, share it.
     """
-    words = []
+    words: list[Word] = []
     for group in _by_word(tokens, pieces):
         visible = [token for token in group if pieces.decode([token.id])]
         if visible:
             start = round(visible[0].frame * frame_seconds, 3)
             end = min(round((visible[-1].frame + 1) * frame_seconds, 3), last_second)
             words.append(Word(pieces.decode([token.id for token in group]), start, end))
-    return words
+    return _apart(words)
+
+
+def _apart(words: list[Word]) -> list[Word]:
+    """The words, none beginning before the one before it ends."""
+    found: list[Word] = []
+    for start, group in groupby(words, key=lambda word: word.start):
+        same = list(group)
+        step = (same[-1].end - start) / len(same)
+        found += [
+            Word(word.word, round(start + place * step, 3), round(start + (place + 1) * step, 3))
+            for place, word in enumerate(same)
+        ]
+    pairs = pairwise(found)
+    return [Word(word.word, word.start, min(word.end, after.start)) for word, after in pairs] + found[-1:]
 
 
 def _by_word(tokens: Sequence[Token], pieces: Pieces) -> list[list[Token]]:

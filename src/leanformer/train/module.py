@@ -1,11 +1,9 @@
 """The Lightning module: one training step, one dev step, one optimiser."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
@@ -19,16 +17,15 @@ from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.dev_errors import DevErrors
 from leanformer.train.losses import Loss, losses
 from leanformer.train.objective import ctc_loss, phone_loss, phone_targets, placed_loss
-from leanformer.train.optimizers import make_optimizer
 from leanformer.train.recipe import Recipe, drawable_depths
 from leanformer.train.schedule import (
     clarity_factor,
     ctc_weight,
     draw_context,
     draw_depth,
-    rate_factor,
     step_seed,
 )
+from leanformer.train.stepping import Stepping
 from leanformer.train.text_injection import TextSpeaker
 
 
@@ -38,14 +35,15 @@ def train_second_alone(model: SpeechModel) -> None:
         parameter.requires_grad_(name.startswith("second."))
 
 
-class Training(lightning.LightningModule):
+class Training(Stepping):
     """Trains a SpeechModel by a recipe. Everything random in a step is seeded by (seed, step)."""
+
+    model: SpeechModel
 
     def __init__(
         self, model: SpeechModel, recipe: Recipe, tokenizer: Tokenizer, speaker: TextSpeaker | None = None
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, recipe.optimizer, recipe.schedule)
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.fbank = Fbank()
@@ -175,29 +173,3 @@ class Training(lightning.LightningModule):
         self.log("dev_wer", next(iter(rates.values()), 0.0), prog_bar=True)
         if len(rates) > 1:
             self.log_dict({f"dev_wer/{name}": rate for name, rate in rates.items()})
-
-    def transfer_batch_to_device(
-        self, batch: TrainingBatch, device: torch.device, dataloader_idx: int
-    ) -> TrainingBatch:
-        """Move every tensor of a batch (Lightning's own way refuses frozen dataclasses)."""
-        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(batch).items() if isinstance(v, Tensor)}
-        return replace(batch, **moved)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip by norm. Lightning would refuse a fused optimiser, for fear of scaled gradients; bf16 has none."""
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.recipe.optimizer.clip_norm)
-        self.log("train/gradient_norm", norm, batch_size=1)
-
-    def configure_optimizers(self) -> Any:
-        """The recipe's optimiser, with the rate's curve over the steps."""
-        config = self.recipe.optimizer
-        optimizer = make_optimizer(self.model, config)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rate_factor(step, config, self.recipe.schedule.max_steps)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
