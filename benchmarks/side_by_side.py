@@ -20,9 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import environment  # noqa: F401 - before whatever needs torch
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from leanformer.evaluate.corpus import read_clips
 from leanformer.evaluate.evaluate import evaluate
