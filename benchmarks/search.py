@@ -2,7 +2,7 @@
 
     python benchmarks/search.py
     python benchmarks/search.py --lm default --hotwords 1000 --beam 1 8 16
-    python benchmarks/search.py --audio /work/shared/data/mini_librispeech/clips/*.opus
+    python benchmarks/search.py --audio ../shared/data/mini_librispeech/clips/*.opus
 
 Without --audio the log-probabilities are made up, as peaked and as full of blanks as those of a trained model: 25
 frames a second, 400 tokens, a token every third frame. Frames come 16 at a time, as in a stream, and settled tokens
