@@ -9,6 +9,8 @@ from jiwer import process_words
 from numpy.typing import NDArray
 from torch import Tensor
 
+from leanformer.decoder.ctc import GreedySearch
+from leanformer.decoder.search import Search as Searching
 from leanformer.decoder.transducer import Memory, TransducerGreedySearch
 from leanformer.decoder.transducer import Transducer as Search
 from leanformer.model import BLANK_ID, Outputs, SpeechModel
@@ -25,10 +27,9 @@ class DevErrors:
 
     def __init__(self, model: SpeechModel, tokenizer: Tokenizer, with_ctc: bool) -> None:
         self.tokenizer = tokenizer
-        self.with_ctc = with_ctc
-        self.search = (
-            None if model.transducer is None else TransducerGreedySearch(as_search(model.transducer))
-        )
+        self.searches: dict[str, Searching[Any]] = {"ctc": GreedySearch(BLANK_ID)} if with_ctc else {}
+        if model.transducer is not None:
+            self.searches["transducer"] = TransducerGreedySearch(as_search(model.transducer))
         self.errors: dict[str, int] = {}
         self.words = 0
 
@@ -52,17 +53,16 @@ class DevErrors:
         return rates
 
     def _heard(self, out: Outputs, row: int, size: int) -> Iterator[tuple[str, list[int]]]:
-        passes = {"": (out.log_probs, out.encoded)}
+        passes: dict[str, tuple[Tensor, Tensor | None]] = {"": (out.log_probs, out.encoded)}
         if out.second is not None:
             passes = {"": (out.second, out.second_encoded), "first_": (out.log_probs, out.encoded)}
         for prefix, (log_probs, encoded) in passes.items():
-            if self.with_ctc:
-                best = torch.unique_consecutive(log_probs[row, :size].argmax(dim=-1))
-                yield f"{prefix}ctc", best[best != BLANK_ID].tolist()
-            if self.search is not None and encoded is not None:
-                frames = encoded[row, :size].float().cpu().numpy()
-                state = self.search.step(self.search.initial_state(), frames)
-                yield f"{prefix}transducer", list(self.search.hypothesis(state).tokens)
+            read = {"log_probs": log_probs, "encoder_out": encoded}
+            for name, search in self.searches.items():
+                frames = read[search.reads]
+                assert frames is not None
+                state = search.step(search.initial_state(), frames[row, :size].float().cpu().numpy())
+                yield f"{prefix}{name}", list(search.hypothesis(state).tokens)
 
 
 def as_search(transducer: Transducer) -> Search:
