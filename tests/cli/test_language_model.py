@@ -81,9 +81,9 @@ def test_a_language_model_is_built_tuned_and_used(folder: Path, run: Run, bundle
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--hotwords", "words.txt"), 1, "hotwords need a beam search; add --beam 8"),
-        (("--lm", "x.lm"), 1, "a language model needs a beam search; add --beam 8"),
-        (("--beam", "8", "--lm", "x.lm"), 1, "x.lm: cannot read the language model"),
+        (("--beam", "1", "--hotwords", "words.txt"), 1, "hotwords need a beam search; add --beam 8"),
+        (("--beam", "1", "--lm", "x.lm"), 1, "a language model needs a beam search; add --beam 8"),
+        (("--lm", "x.lm"), 1, "x.lm: cannot read the language model"),
         (("--beam", "8", "--lm", "text.txt"), 1, "text.txt: not a language model"),
         (("--beam", "8", "--lm-weight", "1"), 2, "add --lm default"),
         (("--beam", "8", "--hotwords", "none.txt"), 1, "none.txt: cannot read the hotwords"),

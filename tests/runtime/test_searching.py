@@ -16,7 +16,7 @@ from leanformer.lm.build import build
 from leanformer.runtime.hotwords import read_hotwords
 from leanformer.runtime.language_model import Fusion, language_model
 from leanformer.runtime.recognizer import Recognizer
-from leanformer.runtime.searching import make_search, with_hotwords
+from leanformer.runtime.searching import make_search, usual_search, with_hotwords
 from leanformer.text.tokenizer import Tokenizer
 
 
@@ -89,9 +89,37 @@ def test_what_a_greedy_search_cannot_do(bundle_folder: Path, lm: Path) -> None:
     with pytest.raises(ConfigError, match="hotwords need a beam search; add --beam 8"):
         Recognizer.load(bundle_folder).stream(hotwords=["the hat"])
     with pytest.raises(ConfigError, match="language model needs a beam search; add --beam 8"):
-        Recognizer.load(bundle_folder, lm=lm)
+        Recognizer.load(bundle_folder, lm=lm, beam=1)
     with pytest.raises(ConfigError, match="beam of 0"):
         Recognizer.load(bundle_folder, beam=0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "beam", "lm"),
+    [
+        ({"model": "default"}, 8, "default"),
+        ({"model": "default", "beam": 4}, 4, "default"),
+        ({"model": "default", "beam": 1}, 1, None),
+        ({"model": "default", "lm": "none"}, 1, None),
+        ({"model": "default", "lm": "none", "with_hotwords": True}, 8, None),
+        ({"model": "default", "decoder": "transducer"}, 1, None),
+        ({"model": "default", "lm": "mine.lm"}, 8, "mine.lm"),
+        ({"model": "bundles/mine"}, 1, None),
+        ({"model": "bundles/mine", "lm": "mine.lm"}, 8, "mine.lm"),
+        ({"model": "bundles/mine", "with_hotwords": True}, 8, None),
+        ({"model": "bundles/mine", "lm": "mine.lm", "beam": 1}, 1, "mine.lm"),
+    ],
+)
+def test_what_is_searched_with_if_not_all_is_said(asked: dict[str, Any], beam: int, lm: str | None) -> None:
+    assert usual_search(**asked) == (beam, lm)
+
+
+def test_help_brings_its_beam(bundle_folder: Path, lm: Path) -> None:
+    for helped in (
+        Recognizer.load(bundle_folder, lm=lm),
+        Recognizer.load(bundle_folder, hotwords=["the hat"]),
+    ):
+        assert helped.stream(hotwords=["cat"])  # which a greedy search would refuse
 
 
 def test_a_hotword_file(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,11 +19,13 @@ class Decoding:
     decoder: Literal["ctc", "transducer"] | None = None
     "What reads the encoder, of what the bundle has. Default: the first that the bundle was trained for."
 
-    beam: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1
-    "How many hypotheses to keep. 1 takes the likeliest label of each frame; 8 is a good size for --lm."
+    beam: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
+    """How many hypotheses to keep. 1 takes the likeliest label of each frame. Default: 8 with a language model or
+    hotwords, else 1."""
 
     lm: str | None = None
-    "A language model that `leanformer lm` wrote, or `default`. Needs --beam."
+    """A language model that `leanformer lm` wrote, `default`, or `none`. Default: `default` with the default model,
+    else none."""
 
     lm_weight: float | None = None
     "How much the language model counts. Default: what `leanformer tune` found for it."
@@ -32,10 +34,18 @@ class Decoding:
     "What each word-piece gains, so that words are not left out. Default: as for the weight."
 
     hotwords: Path | None = None
-    "A file of phrases to expect, one a line, with a weight after a tab if it needs one. Needs --beam."
+    "A file of phrases to expect, one a line, with a weight after a tab if it needs one."
+
+    def settled(self, model: str) -> Decoding:
+        """The same, with what is used for `model` in the place of what was not said."""
+        from leanformer.runtime.searching import usual_search  # here, not above, for a quick --help
+
+        beam, lm = usual_search(model, self.beam, self.lm, self.decoder, self.hotwords is not None)
+        assert lm is None or isinstance(lm, str)
+        return replace(self, beam=beam, lm=lm)
 
     def in_words(self) -> str:
-        """What to say of these options beside a result."""
+        """What to say of settled options beside a result."""
         by = "" if self.decoder is None else f"{self.decoder}, "
         if self.beam == 1:
             return f"{by}greedy"
@@ -48,14 +58,15 @@ class Decoding:
         return f"{by}beam {self.beam}{lm}{tuned}{f', hotwords {self.hotwords}' if self.hotwords else ''}"
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `Recognizer.load`."""
+        """Keyword arguments for `Recognizer.load`, of settled options."""
         if self.lm is None and (self.lm_weight is not None or self.lm_bonus is not None):
             raise UsageError("--lm-weight and --lm-bonus are for a language model: add --lm default")
         # Here, not above, for a quick --help.
         from leanformer.runtime.language_model import Fusion
+        from leanformer.runtime.searching import NO_LM
 
-        lm = None if self.lm is None else Fusion(self.lm, self.lm_weight, self.lm_bonus)
+        lm = NO_LM if self.lm is None else Fusion(self.lm, self.lm_weight, self.lm_bonus)
         return {"decoder": self.decoder, "beam": self.beam, "lm": lm, "hotwords": self.hotwords}
 
 
-GREEDY = Decoding()
+USUAL = Decoding()

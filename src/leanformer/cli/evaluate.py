@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
-from leanformer.cli.decoding import GREEDY, Decoding
+from leanformer.cli.decoding import USUAL, Decoding
 from leanformer.cli.outcome import ERROR, OK, UsageError, report
 from leanformer.cli.outputs import replacing
 from leanformer.errors import DataError, LeanformerError
@@ -82,7 +82,7 @@ class Options:
 _DEFAULTS = Options()
 
 
-def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = GREEDY) -> int:
+def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = USUAL) -> int:
     """Measure a bundle's word error rate and speed on transcribed speech.
 
     Prints the figures of each corpus and in total, with a 95 % bootstrap interval (over speakers where five
@@ -104,6 +104,7 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
     from leanformer.evaluate.report import WORST, Setup, make_report
     from leanformer.runtime.recognizer import Recognizer
 
+    decoding = decoding.settled(bundle)
     recognizer = Recognizer.load(
         bundle,
         precision=options.precision,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from leanformer.cli.decoding import GREEDY, Decoding
+from leanformer.cli.decoding import USUAL, Decoding
 from leanformer.cli.outcome import OK, UsageError, report
 from leanformer.cli.outputs import output_names
 from leanformer.cli.sources import Source, sources_of, without_repeats
@@ -62,7 +62,7 @@ class Options:
 
 
 def transcribe(
-    *inputs: Annotated[str, _Inputs], options: Options = Options(), decoding: Decoding = GREEDY
+    *inputs: Annotated[str, _Inputs], options: Options = Options(), decoding: Decoding = USUAL
 ) -> int:
     """Write down the speech in files, folders or standard input.
 
@@ -89,7 +89,7 @@ def transcribe(
         precision=options.precision,
         chunk_ms=options.chunk_ms,
         first_pass_only=options.first_pass,
-        **decoding.arguments(),
+        **decoding.settled(options.model).arguments(),
     )
     tasks = [Task(source, target) for source, target in zip(sources, _targets(sources, options), strict=True)]
     audio_seconds = busy_seconds = 0.0

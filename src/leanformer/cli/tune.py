@@ -52,7 +52,7 @@ def tune(
     from leanformer.runtime.recognizer import Recognizer
 
     require_jiwer()
-    recognizer = Recognizer.load(bundle, chunk_ms=chunk_ms)
+    recognizer = Recognizer.load(bundle, chunk_ms=chunk_ms, beam=1)
     path = path_of(lm if lm == DEFAULT else Path(lm))
     ngram, header = open_language_model(path, recognizer.tokenizer)
     clips = read_clips(data or (default_data_folder(),), split, exclude=exclude, limit=limit).clips

@@ -15,7 +15,7 @@ from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
 from leanformer.runtime.language_model import Fusion
-from leanformer.runtime.searching import find_transducer, make_search, with_hotwords
+from leanformer.runtime.searching import find_transducer, make_search, usual_search, with_hotwords
 from leanformer.runtime.session import Session
 from leanformer.runtime.stream import Stream
 from leanformer.runtime.transcript import Segment, Transcript
@@ -64,7 +64,7 @@ class Recognizer:
         chunk_ms: int | None = None,
         first_pass_only: bool = False,
         decoder: str | None = None,
-        beam: int = 1,
+        beam: int | None = None,
         lm: str | Path | Fusion | None = None,
         hotwords: Sequence[Hotword] | Path | None = None,
     ) -> Recognizer:
@@ -78,9 +78,10 @@ class Recognizer:
                 None takes what the model was chosen for.
             first_pass_only: leave the second pass out, if there is one: final words come sooner and are worse.
             decoder: "ctc" or "transducer"; None takes the first that the bundle was trained for.
-            beam: how many hypotheses to keep; 1 is the greedy search, the others need more.
+            beam: how many hypotheses to keep; 1 is the greedy search. None takes 8 where there is a language model
+                or hotwords, else 1.
             lm: a language model's file, or "default" for the one that ships with Leanformer; a `Fusion` says
-                how much it counts, too.
+                how much it counts, too. None takes "default" with the default model; "none" takes none.
             hotwords: for all streams: phrases, or (phrase, weight), or the path of a file of them.
 
         Raises:
@@ -90,6 +91,7 @@ class Recognizer:
         """
         bundle = Bundle.open(model)
         tokenizer = Tokenizer.load(bundle.tokenizer_path)
+        beam, lm = usual_search(model, beam, lm, decoder, bool(hotwords))
         search = make_search(tokenizer, beam, lm, find_transducer(bundle, decoder, threads))
         search = with_hotwords(search, hotwords, tokenizer)
         first, second = Session(bundle, precision, threads), None

@@ -14,14 +14,38 @@ from leanformer.decoder.scorer import Scorer
 from leanformer.decoder.search import Search
 from leanformer.decoder.transducer import Transducer, TransducerBeamSearch, TransducerGreedySearch
 from leanformer.errors import BundleError, ConfigError
-from leanformer.runtime.bundle import Bundle
+from leanformer.runtime.bundle import DEFAULT, Bundle
 from leanformer.runtime.hotwords import biasing, read_hotwords
 from leanformer.runtime.language_model import Fusion, language_model
 from leanformer.runtime.manifest import TRANSDUCER
 from leanformer.runtime.transducer import load_transducer
 from leanformer.text.tokenizer import Tokenizer
 
+USUAL_BEAM = 8
+NO_LM = "none"
 _MOST = 1000
+
+
+def usual_search(
+    model: str | Path,
+    beam: int | None = None,
+    lm: str | Path | Fusion | None = None,
+    decoder: str | None = None,
+    with_hotwords: bool = False,
+) -> tuple[int, str | Path | Fusion | None]:
+    """The beam and the language model where nothing else is asked for.
+
+    With the model that ships goes the language model that ships, which was tuned for it, unless the search is to be
+    greedy (a `beam` of 1) or `lm` is "none". A beam is used where there is something to use it for, and is USUAL_BEAM;
+    otherwise the search is greedy.
+    """
+    if lm == NO_LM:
+        lm = None
+    elif lm is None and model == DEFAULT and beam != 1 and decoder != TRANSDUCER:
+        lm = DEFAULT
+    if beam is None:
+        beam = USUAL_BEAM if lm is not None or with_hotwords else 1
+    return beam, lm
 
 
 def make_search(
