@@ -30,10 +30,13 @@ def test_names_and_shapes_come_from_the_state_tree(step: Step) -> None:
         "subsampling_caches_0": (1, 1, 80),
         "subsampling_caches_1": (1, 4, 40),
         "subsampling_caches_2": (1, 4, 20),
-        "layers_keys": (2, 5, 16),
-        "layers_values": (2, 5, 16),
+        "layers_0_1_keys": (5, 16),
+        "layers_0_1_values": (5, 16),
+        "layers_1_1_keys": (5, 16),
+        "layers_1_1_values": (5, 16),
         "layers_filled": (),
-        "layers_cache": (3, 4, 16),
+        **{f"layers_{depth}_2_cache": (4, 16) for depth in range(2)},
+        "layers_2_1_cache": (4, 16),
     }
 
 
@@ -81,18 +84,23 @@ def mixed_state(rows: int = 1) -> Any:
 def test_counters_of_equal_caches_are_packed_as_one_and_others_apart() -> None:
     packing = StatePacking(mixed_state())
     shapes = {packed.name: packed.shape for packed in packing.tensors if packed.name.startswith("layers")}
-    assert shapes == {
-        "layers_cache": (7, 2, 8),
-        "layers_keys_0": (2, 5, 8),
-        "layers_values_0": (2, 5, 8),
-        "layers_filled_0": (),
-        "layers_keys_1": (3, 8),
-        "layers_values_1": (3, 8),
-        "layers_filled_1": (),
-        "layers_keys_2": (2, 10, 4),
-        "layers_values_2": (2, 10, 4),
-        "layers_filled_2": (),
-        "layers_sums": (2, 6, 5),
+    counters = {
+        name: len(packed.leaves) for packed in packing.tensors if (name := packed.name) and packed.is_counter
+    }
+    assert counters == {"layers_filled_0": 2, "layers_filled_1": 1, "layers_filled_2": 2}
+    assert [name for name, shape in shapes.items() if shape == ()] == list(counters)
+    assert {name: shape for name, shape in shapes.items() if "cache" not in name and shape} == {
+        "layers_1_1_keys": (5, 8),
+        "layers_1_1_values": (5, 8),
+        "layers_2_1_keys": (3, 8),
+        "layers_2_1_values": (3, 8),
+        "layers_3_1_keys": (10, 4),
+        "layers_3_1_values": (10, 4),
+        "layers_4_1_sums": (2, 6, 5),
+        "layers_5_1_keys": (5, 8),
+        "layers_5_1_values": (5, 8),
+        "layers_6_1_keys": (10, 4),
+        "layers_6_1_values": (10, 4),
     }
 
 

@@ -149,7 +149,8 @@ def test_state_of_the_graph(passes: tuple[Counts, dict[str, bytes]]) -> None:
 
 def graph_macs(model: onnx.ModelProto) -> int:
     """From the shapes that a run of the graph has: products and convolutions, nothing else."""
-    nodes = [one for one in model.graph.node if one.op_type in ("MatMul", "Gemm", "Conv")]
+    kinds = ("MatMul", "Gemm", "Conv", "MultiHeadAttention")
+    nodes = [one for one in model.graph.node if one.op_type in kinds]
     weights = {one.name: tuple(one.dims) for one in model.graph.initializer}
     wanted = sorted({name for one in nodes for name in (*one.input[:2], *one.output)} - set(weights))
     given = {one.name: one for one in model.graph.input}
@@ -170,5 +171,7 @@ def graph_macs(model: onnx.ModelProto) -> int:
     for one in nodes:
         out, second = shapes[one.output[0]], shapes[one.input[1]]
         inner = int(np.prod(second[1:])) if one.op_type == "Conv" else second[-2]
+        if one.op_type == "MultiHeadAttention":
+            inner *= 2  # each query meets all keys, and their values
         total += int(np.prod(out)) * inner
     return total

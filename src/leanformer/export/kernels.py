@@ -3,18 +3,18 @@
     convolution over time    as one over (1, time): runtimes have fast depthwise kernels for images only
     ReLU behind a transpose  before it, where it becomes the epilogue of the convolution
     c (W x + b)              (c W) x + c b: the half weight of a feed-forward costs nothing; exact for powers of two
+    softmax attention        one operator of ONNX Runtime, and one for turning (export/attention.py)
 
-Measured on ONNX Runtime with lean models, together 8 to 12 % of a step's time, most of it by the first.
+Measured on ONNX Runtime with lean models, the first three together 8 to 12 % of a step's time, most of it by the first.
 """
-
-from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from leanformer.export.attention import fuse_attention
+from leanformer.export.index import GraphIndex, repeat
 from leanformer.export.weights import drop_unused
 
 _TIME_AXES = "time_axes"
@@ -22,44 +22,16 @@ _TIME_AXES = "time_axes"
 
 def use_fast_kernels(model: onnx.ModelProto) -> None:
     """Rewrite a float32 graph in place."""
+    fuse_attention(model)
     _widen_convolutions(model.graph)
-    _repeat(_activate_before_transpose, model.graph)
-    _repeat(_scale_weights, model.graph)
+    repeat(_activate_before_transpose, model.graph)
+    repeat(_scale_weights, model.graph)
     drop_unused(model.graph)
-
-
-def _repeat(rewrite: Callable[["_Index"], bool], graph: onnx.GraphProto) -> None:
-    """Rewrite until there is nothing left to do; each rewriting looks at the graph anew."""
-    while rewrite(_Index(graph)):
-        pass
-
-
-class _Index:
-    """A graph with what reads and what makes each value."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.graph = graph
-        self.nodes = list(graph.node)
-        self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.makers = {output: node for node in self.nodes for output in node.output}
-        self.readers = Counter(name for node in self.nodes for name in node.input)
-        self.readers.update(output.name for output in graph.output)
-
-    def maker(self, value: str, kind: str) -> onnx.NodeProto | None:
-        """The node that makes a value, if it is of this kind and nothing else reads what it makes."""
-        node = self.makers.get(value)
-        return node if node is not None and node.op_type == kind and self.readers[value] == 1 else None
-
-    def replace(self, nodes: list[onnx.NodeProto]) -> None:
-        """Give the graph other nodes."""
-        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del self.graph.node[:]
-        self.graph.node.extend(copies)
 
 
 def _widen_convolutions(graph: onnx.GraphProto) -> None:
     """(B, C, T) convolutions with a constant kernel become (B, C, 1, T) ones."""
-    index = _Index(graph)
+    index = GraphIndex(graph)
     kernels = {node.input[1] for node in index.nodes if _is_over_time(node, index)}
     if not kernels:
         return
@@ -85,7 +57,7 @@ def _widen_convolutions(graph: onnx.GraphProto) -> None:
     index.replace(nodes)
 
 
-def _is_over_time(node: onnx.NodeProto, index: _Index) -> bool:
+def _is_over_time(node: onnx.NodeProto, index: GraphIndex) -> bool:
     return (
         node.op_type == "Conv"
         and node.input[1] in index.constants
@@ -105,7 +77,7 @@ def _wide_attributes(node: onnx.NodeProto) -> list[onnx.AttributeProto]:
     return [helper.make_attribute(name, value) for name, value in found.items()]
 
 
-def _activate_before_transpose(index: _Index) -> bool:
+def _activate_before_transpose(index: GraphIndex) -> bool:
     """relu(transpose(narrow(conv x))) -> transpose(narrow(relu(conv x)))."""
     for place, relu in enumerate(index.nodes):
         transpose = index.maker(relu.input[0], "Transpose") if relu.op_type == "Relu" else None
@@ -127,7 +99,7 @@ def _activate_before_transpose(index: _Index) -> bool:
     return False
 
 
-def _scale_weights(index: _Index) -> bool:
+def _scale_weights(index: GraphIndex) -> bool:
     """c * reshape(x W + b) -> reshape(x (c W) + c b), for constants W, b and a scalar c."""
     for node in index.nodes:
         scalars = [name for name in node.input if name in index.constants and not index.constants[name].dims]
@@ -151,7 +123,7 @@ def _scale_weights(index: _Index) -> bool:
     return False
 
 
-def _scaled(index: _Index, name: str, factor: NDArray[np.float32]) -> str:
+def _scaled(index: GraphIndex, name: str, factor: NDArray[np.float32]) -> str:
     """The name of a constant times a factor; of one that layers share, all make the same."""
     scaled = f"{name}_times_{float(factor):g}"
     if scaled not in index.constants:

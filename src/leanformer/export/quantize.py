@@ -41,6 +41,8 @@ def quantize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
             per_channel=True,
             reduce_range=True,
             nodes_to_exclude=_batched(given),
+            # The standard's type inference stops at ONNX Runtime's own operators.
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
         quantized = onnx.load(target)
     strip(quantized)

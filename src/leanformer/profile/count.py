@@ -176,10 +176,8 @@ def _state_bytes(states: tuple[object, ...], layers: EncoderConfig, **others: ob
     sizes = {name: FLOAT_BYTES * sum(leaf.numel() for leaf in pytree.tree_leaves(other))
              for name, other in others.items()}  # fmt: skip
     for packed in StatePacking(states).tensors:
-        each = FLOAT_BYTES * int(torch.Size(packed.leaf_shape).numel())
-        for leaf in packed.leaves[:1] if packed.is_counter else packed.leaves:
-            name = _component_at(layers, paths[leaf])
-            sizes[name] = sizes.get(name, 0) + each
+        name = _component_at(layers, paths[packed.leaves[0]])
+        sizes[name] = sizes.get(name, 0) + FLOAT_BYTES * int(torch.Size(packed.shape).numel())
     return {name: sizes[name] for name in COMPONENTS if sizes.get(name)}
 
 

@@ -20,6 +20,7 @@ _GROUPS = {
         "LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization", "BatchNormalization",
     ),
     "activation": ("Relu", "Sigmoid", "QuickGelu", "Swish", "Elu", "Softplus", "Tanh"),
+    "attention": ("MultiHeadAttention", "RotaryEmbedding"),
     "softmax": ("Softmax", "LogSoftmax"),
     "sums and scalings": ("Add", "Sub", "Mul", "Div", "Sum", "Pow", "Sqrt", "Exp", "ReduceSum", "ReduceMean"),
 }  # fmt: skip
