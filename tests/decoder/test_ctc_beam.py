@@ -61,14 +61,15 @@ def in_steps(
     search: CtcBeamSearch, log_probs: np.ndarray, sizes: list[int]
 ) -> tuple[Hypothesis, CtcBeamState]:
     """All tokens, with settled ones dropped after each step as the runtime does."""
-    state, tokens, times = search.initial_state(), (), ()
+    state, tokens, times, sure = search.initial_state(), (), (), ()
     for size in [*sizes, len(log_probs)]:
         state, log_probs = search.step(state, log_probs[:size]), log_probs[size:]
         count, best = search.settled(state), search.hypothesis(state)
         tokens, times = tokens + best.tokens[:count], times + best.times[:count]
+        sure += best.log_probs[:count]
         state = search.drop(state, count)
     rest = search.hypothesis(state)
-    return Hypothesis(tokens + rest.tokens, times + rest.times, rest.score), state
+    return Hypothesis(tokens + rest.tokens, times + rest.times, rest.score, sure + rest.log_probs), state
 
 
 @pytest.mark.parametrize("seed", range(8))

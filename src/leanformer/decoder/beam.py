@@ -212,6 +212,12 @@ def shared(beam: Beam) -> int:
     return size if same.all() else int(same.argmin())
 
 
+def first_time(beam: Beam) -> int | None:
+    """The first of all tokens' times; None without tokens."""
+    times = beam.times[:, beam.lengths > 0, :1]
+    return int(times.min()) if times.size else None
+
+
 def settle(beam: Beam, best: int, frame: int) -> Beam:
     """Those that agree with the hypothesis in place `best` on its tokens up to a frame; their times become its."""
     end = BLANK if beam.best[BLANK, best] >= beam.best[LABEL, best] else LABEL

@@ -49,7 +49,7 @@ class _Recorder:
         return state
 
     def hypothesis(self, state: int) -> Hypothesis:
-        return Hypothesis((), (), 0.0)
+        return Hypothesis((), (), 0.0, ())
 
     def settled(self, state: int) -> int:
         return 0
