@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from leanformer.evaluate.corpus import Clip
     from leanformer.evaluate.evaluate import Outcome
     from leanformer.evaluate.latency import Measured
-    from leanformer.evaluate.report import Report
+    from leanformer.evaluate.report import Report, Setup
     from leanformer.evaluate.word_ends import Ends, Spans
     from leanformer.runtime.recognizer import Recognizer
 
@@ -104,21 +104,13 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
     Args:
         bundle: A folder that `leanformer export` wrote, or `default`.
     """
-    if options.json is not None and options.json.is_dir():
-        raise UsageError(f"--json {options.json}: this is a folder; name a file in it")
-    if options.alignments is not None and not (options.latency or options.times):
-        raise UsageError(
-            "--alignments is used by --latency and --times only; add one of them, or leave it out"
-        )
-    if options.plot is not None and not options.confidence:
-        raise UsageError("--plot draws what --confidence measures; add --confidence, or leave it out")
+    _check(options)
     # Here, not above, for a quick --help.
-    from leanformer import __version__
     from leanformer.data.layouts.selection import default_data_folder
     from leanformer.data.progress import progress_bar
     from leanformer.evaluate.corpus import read_clips
     from leanformer.evaluate.evaluate import evaluate as run
-    from leanformer.evaluate.report import WORST, Measures, Setup, make_report
+    from leanformer.evaluate.report import WORST, Measures, make_report
     from leanformer.evaluate.speakers import of_speakers
     from leanformer.evaluate.word_ends import ends_of
     from leanformer.runtime.recognizer import Recognizer
@@ -140,20 +132,10 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
     latencies = None
     if options.latency and spans is not None:
         latencies = _latencies(recognizer, outcome, ends_of(spans), options.jobs)
-    name, _, precision = recognizer.name.rpartition(" ")
-    setup = Setup(
-        name,
-        precision,
-        recognizer.chunk_ms,
-        options.threads,
-        options.jobs,
-        options.split,
-        str(__version__),
-        decoding.in_words() + ", first pass only" * options.first_pass,
-        options.speakers,
-    )
     more = Measures(latencies, spans if options.times else None, options.confidence)
-    made = make_report(setup, outcome, found.skipped, max(WORST, options.worst), more)
+    made = make_report(
+        _setup(recognizer, options, decoding), outcome, found.skipped, max(WORST, options.worst), more
+    )
     if not outcome.scored:
         raise DataError(
             f"none of {len(outcome.failed)} clips could be transcribed: {outcome.failed[0].reason}"
@@ -166,6 +148,35 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
     if options.json is not None:
         _write(made, options.json)
     return _report_failures(made.failures)
+
+
+def _check(options: Options) -> None:
+    if options.json is not None and options.json.is_dir():
+        raise UsageError(f"--json {options.json}: this is a folder; name a file in it")
+    if options.alignments is not None and not (options.latency or options.times):
+        raise UsageError(
+            "--alignments is used by --latency and --times only; add one of them, or leave it out"
+        )
+    if options.plot is not None and not options.confidence:
+        raise UsageError("--plot draws what --confidence measures; add --confidence, or leave it out")
+
+
+def _setup(recognizer: Recognizer, options: Options, decoding: Decoding) -> Setup:
+    from leanformer import __version__
+    from leanformer.evaluate.report import Setup
+
+    name, _, precision = recognizer.name.rpartition(" ")
+    return Setup(
+        name,
+        precision,
+        recognizer.chunk_ms,
+        options.threads,
+        options.jobs,
+        options.split,
+        str(__version__),
+        decoding.in_words() + ", first pass only" * options.first_pass,
+        options.speakers,
+    )
 
 
 def _draw(made: Report, path: Path) -> None:
