@@ -109,3 +109,13 @@ def test_a_word_before_a_pause_ends_the_same_however_long_it_took_to_notice(wait
     closed = segmenter.idle(30 + waited) if waited < 1000 else segmenter.push(Token(CAT, 30 + waited))
     assert closed is not None
     assert closed.words[0].end == pytest.approx((5 + 0.2 * 25) * FRAME)
+
+
+def test_endless_speech_is_not_cut_between_words_of_one_frame() -> None:
+    frames = [*range(0, 501, 5), 505, 505, 505, 510]
+    first, second = segments_of(
+        [(THE, frame) for frame in frames[:101]] + [(CAT, frame) for frame in frames[101:]]
+    )
+    assert first.words[-1].end <= second.words[0].start
+    segments = segments_of([(THE, frame) for frame in range(0, 500, 5)] + [(CAT, 495)] * 2 + [(CAT, 500)])
+    assert [len(segment.words) for segment in segments] == [102, 1]

@@ -90,7 +90,9 @@ def test_a_long_gap_belongs_to_no_word_and_a_short_one_to_both() -> None:
 def test_confidence_is_the_product_of_the_tokens_that_spell_the_word() -> None:
     boundary, cat, s = (math.log(p) for p in (0.001, 0.8, 0.5))
     maker = WordMaker(Spelling(), FRAME)
-    (word,) = maker.words(maker.spoken([Token(1, 3, boundary), Token(CAT, 5, cat), Token(S, 6, s)]))
+    (word,) = maker.words(maker.spoken([Token(CAT, 5, cat), Token(S, 6, s)]))
+    assert word.confidence == pytest.approx(0.4)
+    (word,) = maker.words(maker.spoken([Token(1, 3, boundary), Token(LETTER_A, 5, cat), Token(S, 6, s)]))
     assert word.confidence == pytest.approx(0.4)
     (word,) = WordMaker(Spelling(), FRAME, confidence=Calibration(0.0, 0.0, 0.0)).words(
         maker.spoken([Token(CAT, 5, cat)])
