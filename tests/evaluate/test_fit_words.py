@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leanformer.data.layouts.utterance import Utterance
+from leanformer.errors import DataError
+from leanformer.evaluate.corpus import Clip
 from leanformer.evaluate.fit_confidence import fit_confidence
 from leanformer.evaluate.fit_times import Placed, fit_times
+from leanformer.evaluate.fit_words import Checked, fit_word_times
 from leanformer.evaluate.reliability import Reliability
 from leanformer.runtime.confidence import Calibration, evidence
 from leanformer.runtime.word_times import WordTimes
+from leanformer.runtime.words import Spoken
 
 FRAME = 0.04
 
@@ -80,3 +86,25 @@ def test_a_word_without_neighbours_may_be_fitted() -> None:
     found = fit_times([Placed(20, 20, 3, None, None, 0.65, 0.94)], FRAME)
     assert found.start(20, 3, None, FRAME) == pytest.approx(0.65, abs=0.01)
     assert found.end(20, None, FRAME) == pytest.approx(0.94, abs=0.01)
+
+
+def test_times_are_fitted_to_right_words_between_their_neighbours() -> None:
+    true, frames = WordTimes(0.4, 60.0, 150.0), np.cumsum(np.random.default_rng(3).integers(2, 14, 301))
+    words = [Spoken("w", int(frame), int(frame), 4, 0.5) for frame in frames]
+    spans = [
+        (
+            true.start(word.first, 4, words[number - 1].last if number else None, FRAME),
+            true.end(word.last, words[number + 1].first if number < 300 else None, FRAME),
+        )
+        for number, word in enumerate(words)
+    ]
+    clip = Clip("c", Utterance("a", Path("a.wav"), "w " * 301))
+    # The even words are right, each the word of the transcript at the same place from the end.
+    checked = Checked(clip, tuple(words), {number: 300 - number for number in range(0, 301, 2)})
+    found, count = fit_word_times([checked], {clip.name: tuple(reversed(spans))}, FRAME)
+    assert count == 151
+    assert found.share == pytest.approx(true.share, abs=0.051)
+    assert found.lead_ms_per_letter == pytest.approx(true.lead_ms_per_letter, abs=2.6)
+    assert found.lag_ms == pytest.approx(true.lag_ms, abs=10.1)
+    with pytest.raises(DataError, match="0 words were heard right and are in the alignment"):
+        fit_word_times([checked], {}, FRAME)
