@@ -30,7 +30,8 @@ def tune_words(name: str, options: Options) -> None:
     from leanformer.cli.tune import clips_of
 
     bundle = Bundle.open(name)
-    clips = clips_of(options, "even")
+    speakers = options.speakers or "even"
+    clips = clips_of(options, speakers)
     spans = None if options.alignments is None else read_spans(options.alignments, clips)
     frame_seconds = bundle.manifest.step_ms / 1000
     confidence, times, said = dict(bundle.manifest.words.confidence), bundle.manifest.words.times, ""
@@ -49,7 +50,7 @@ def tune_words(name: str, options: Options) -> None:
             )
     if spans is None:
         print("times: left as they are; to fit them, add --alignments FILE", file=sys.stderr)
-    path, speakers = bundle.folder / FILE_NAME, options.speakers or "even"
+    path = bundle.folder / FILE_NAME
     fitted = f"{speakers} speakers, {len(clips)} clips of split {options.split}{said}"
     write_word_fit(path, replace(bundle.manifest.words, times=times, confidence=confidence, fitted=fitted))
     print(f"{path}: written; fitted on {fitted}")
