@@ -58,7 +58,7 @@ def test_words_come_with_their_chunk(
 
 def test_alignments_are_for_latency(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "lean", "--alignments", "x.jsonl"]) == 2
-    assert "--alignments is used by --latency only" in capsys.readouterr().err
+    assert "--alignments is used by --latency and --times only" in capsys.readouterr().err
 
 
 def test_without_pocketsphinx(

@@ -72,4 +72,4 @@ def test_a_step_leaves_the_old_state_as_it_was() -> None:
 
 def test_hypothesis_wants_a_time_for_each_token() -> None:
     with pytest.raises(ValueError, match="2 tokens but 1 times"):
-        Hypothesis((1, 2), (0,), 0.0)
+        Hypothesis((1, 2), (0,), 0.0, (0.0, 0.0))

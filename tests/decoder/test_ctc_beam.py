@@ -61,14 +61,15 @@ def in_steps(
     search: CtcBeamSearch, log_probs: np.ndarray, sizes: list[int]
 ) -> tuple[Hypothesis, CtcBeamState]:
     """All tokens, with settled ones dropped after each step as the runtime does."""
-    state, tokens, times = search.initial_state(), (), ()
+    state, tokens, times, sure = search.initial_state(), (), (), ()
     for size in [*sizes, len(log_probs)]:
         state, log_probs = search.step(state, log_probs[:size]), log_probs[size:]
         count, best = search.settled(state), search.hypothesis(state)
         tokens, times = tokens + best.tokens[:count], times + best.times[:count]
+        sure += best.log_probs[:count]
         state = search.drop(state, count)
     rest = search.hypothesis(state)
-    return Hypothesis(tokens + rest.tokens, times + rest.times, rest.score), state
+    return Hypothesis(tokens + rest.tokens, times + rest.times, rest.score, sure + rest.log_probs), state
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -176,3 +177,15 @@ def test_a_step_leaves_the_old_state_as_it_was() -> None:
 def test_a_beam_has_room_for_one() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         CtcBeamSearch(VOCABULARY, 0)
+
+
+@given(seed=st.integers(0, 10_000), beam=st.integers(2, 12), patience=st.integers(1, 12))
+@settings(deadline=None, max_examples=80)
+def test_the_times_of_every_path_rise_whatever_is_settled(seed: int, beam: int, patience: int) -> None:
+    search = CtcBeamSearch(VOCABULARY, beam, patience=patience)
+    state, log_probs = search.initial_state(), random_log_probs(seed, 60, scale=2.0)
+    for start in range(0, len(log_probs), 5):
+        state = search.step(state, log_probs[start : start + 5])
+        for row, length in enumerate(state.beam.lengths):
+            assert (np.diff(state.beam.times[:, row, :length], axis=1) > 0).all()
+        state = search.drop(state, search.settled(state))

@@ -197,7 +197,7 @@ def test_a_frame_holds_no_more_labels_than_allowed() -> None:
 def same(a: TransducerState, b: TransducerState) -> bool:
     def plain(prefix: Prefix) -> tuple[object, ...]:
         memory = tuple(array.tolist() for array in prefix.memory)
-        return prefix.tokens, prefix.times, prefix.score, prefix.output.tolist(), memory
+        return prefix.tokens, prefix.times, prefix.log_probs, prefix.score, prefix.output.tolist(), memory
 
     return a.frames == b.frames and [*map(plain, a.prefixes)] == [*map(plain, b.prefixes)]
 
@@ -258,7 +258,7 @@ def prefix(*pairs: tuple[int, int]) -> Prefix:
     """Tokens at their times, as the predictor that counts them remembers them."""
     tokens, times = (tuple(column) for column in zip(*pairs, strict=True)) if pairs else ((), ())
     said = np.full(1, float(len(pairs)))
-    return Prefix(tokens, times, -float(len(pairs)), said, (said,))
+    return Prefix(tokens, times, (0.0,) * len(pairs), -float(len(pairs)), said, (said,))
 
 
 def test_tokens_alike_at_other_times_are_not_settled() -> None:
@@ -325,7 +325,8 @@ def test_the_same_tokens_by_two_ways_are_one_hypothesis_at_the_likelier_time() -
 
     search = TransducerBeamSearch(Transducer(CountingPredictor(), Once()), beam=2)
     state = search.step(search.initial_state(), np.array([[0.2], [0.6]]))
-    assert search.hypothesis(state) == Hypothesis((1,), (1,), pytest.approx(np.log(0.2 + 0.8 * 0.6)))
+    score, log_prob = pytest.approx(np.log(0.2 + 0.8 * 0.6)), pytest.approx(np.log(0.6))
+    assert search.hypothesis(state) == Hypothesis((1,), (1,), score, (log_prob,))
     assert state.prefixes[1].tokens == ()
 
 
@@ -342,5 +343,5 @@ def test_a_step_leaves_the_old_state_as_it_was() -> None:
 def test_before_the_first_frame_nothing_was_said() -> None:
     for search in searches(random_model(0)):
         state = search.initial_state()
-        assert search.hypothesis(state) == Hypothesis((), (), 0.0)
+        assert search.hypothesis(state) == Hypothesis((), (), 0.0, ())
         assert search.settled(state) == 0

@@ -12,7 +12,7 @@ from leanformer.evaluate.corpus import Clip
 from leanformer.evaluate.emission import Delay
 from leanformer.evaluate.evaluate import Failed, Outcome, Scored
 from leanformer.evaluate.latency import Measured
-from leanformer.evaluate.report import Report, Setup, make_report
+from leanformer.evaluate.report import Measures, Report, Setup, make_report
 from leanformer.evaluate.tables import tables
 from leanformer.evaluate.wer import count_errors
 
@@ -78,7 +78,7 @@ def test_latency() -> None:
         "b/1": Measured(skipped=3),
         "b/2": Measured(skipped=1),
     }
-    made = make_report(SETUP, outcome, {}, measured=measured)
+    made = make_report(SETUP, outcome, {}, more=Measures(measured))
     values = json.loads(json.dumps(made.to_dict()))
     first, second = (values["corpora"][name]["latency"] for name in "ab")
     assert (first["words"], first["skipped"]) == (21, 0)

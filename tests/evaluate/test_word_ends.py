@@ -14,7 +14,7 @@ from leanformer.data import aligner
 from leanformer.data.layouts.utterance import Utterance
 from leanformer.errors import DataError, MissingExtraError
 from leanformer.evaluate.corpus import Clip
-from leanformer.evaluate.word_ends import align_ends, read_ends
+from leanformer.evaluate.word_ends import align_spans, ends_of, read_spans
 from leanformer.text.normalization import normalize
 
 CLIPS = Path(__file__).parent.parent / "data"
@@ -34,11 +34,11 @@ def test_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "words.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     clips = [clip("a", "the cat"), clip("b", "an"), clip("d", "zzxqj"), clip("e", "k"), clip("f", "gone")]
-    ends = read_ends(path, clips)
+    ends = ends_of(read_spans(path, clips))
     assert list(ends) == ["c/a"]
     assert ends["c/a"] == pytest.approx((0.3, 0.57))
     with pytest.raises(DataError, match=r"words\.jsonl: does not say when .* `leanformer align`"):
-        read_ends(path, clips[1:])
+        read_spans(path, clips[1:])
 
 
 @pytest.mark.parametrize("words", [[["a", 0]], [["a", "x", 1]], 5])
@@ -46,13 +46,13 @@ def test_a_file_with_odd_words_is_named(tmp_path: Path, words: object) -> None:
     path = tmp_path / "words.jsonl"
     path.write_text(json.dumps({"id": "c/a", "words": words}) + "\n")
     with pytest.raises(DataError, match=r"words\.jsonl:1: expected"):
-        read_ends(path, [clip("a", "a")])
+        read_spans(path, [clip("a", "a")])
 
 
 def test_without_pocketsphinx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     with pytest.raises(MissingExtraError, match=r"pocketsphinx is not installed.*leanformer\[train\]"):
-        align_ends([clip("a", "a")])
+        align_spans([clip("a", "a")])
 
 
 def test_by_aligning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_by_aligning(monkeypatch: pytest.MonkeyPatch) -> None:
     said = Utterance(row["id"], CLIPS / row["path"], normalize(row["text"]), seconds=seconds / 2)
     clips = [Clip("c", said), Clip("c", replace(said, id="strange", text="zzxqj"))]
     progress: list[tuple[int, int]] = []
-    ends = align_ends(clips, progress=lambda *counts: progress.append(counts))
+    ends = ends_of(align_spans(clips, progress=lambda *counts: progress.append(counts)))
     assert (list(ends), progress) == ([clips[0].name], [(1, 2), (2, 2)])
     found = ends[clips[0].name]
     assert len(found) == len(said.text.split())

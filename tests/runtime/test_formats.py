@@ -12,10 +12,12 @@ from leanformer.runtime.formats import SUFFIXES, Format, render
 from leanformer.runtime.transcript import Segment, Transcript, Word
 
 
-def say(text: str, start: float, pace: float = 0.5) -> Segment:
+def say(text: str, start: float, pace: float = 0.5, confidence: float = 0.9) -> Segment:
     places = enumerate(text.split())
     return Segment.of(
-        tuple(Word(word, start + n * pace, round(start + n * pace + 0.3, 3)) for n, word in places)
+        tuple(
+            Word(word, start + n * pace, round(start + n * pace + 0.3, 3), confidence) for n, word in places
+        )
     )
 
 
@@ -44,7 +46,7 @@ def test_json_says_what_the_transcript_says() -> None:
     values = json.loads(line)
     assert values.pop("file") == 'odd "name".wav'
     assert values == json.loads(json.dumps(Transcript(SEGMENTS, 3700.0).to_dict()))
-    assert values["words"][0] == {"word": "and", "start": 0.5, "end": 0.8}
+    assert values["words"][0] == {"word": "and", "start": 0.5, "end": 0.8, "confidence": 0.9}
     assert json.loads(output("json", ())) == {
         "file": None, "segments": [], "words": [], "text": "", "duration": 3700.0
     }  # fmt: skip
@@ -64,6 +66,19 @@ def test_vtt_tags_words_with_their_times() -> None:
         "01:01:01.250 --> 01:01:02.250\nthe <01:01:01.750>end\n\n"
     )
     assert "a&lt;b&amp;c&gt;" in output("vtt", (say("a<b&c>", 0.0),))
+
+
+def test_doubtful_words_are_marked_if_that_is_asked_for() -> None:
+    sure, unsure = say("and with", 0.5), say("h<r end", 3.0, confidence=0.49)
+    both = (Segment.of((*sure.words, *unsure.words)),)
+    srt, vtt = ("".join(render(iter(both), kind, None, lambda: 9.0, 0.5)) for kind in ("srt", "vtt"))
+    assert "and with <i>h<r</i> <i>end</i>" in srt
+    assert "and <00:00:01.000>with <00:00:03.000><c.doubtful>h&lt;r</c>" in vtt
+    assert vtt.startswith("WEBVTT\n\nSTYLE\n::cue(.doubtful)")
+    for kind in ("srt", "vtt"):
+        plain = "".join(render(iter(both), kind, None, lambda: 9.0))
+        assert "<i>" not in plain
+        assert "doubtful" not in plain
 
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
-from leanformer.runtime.segmenter import LONGEST_SECONDS, Segmenter, Token, words_of
-from leanformer.runtime.transcript import Segment, Word
+from leanformer.runtime.segmenter import LONGEST_SECONDS, Segmenter
+from leanformer.runtime.transcript import Segment
+from leanformer.runtime.word_times import WordTimes
+from leanformer.runtime.words import Token
 
 FRAME = 0.04
 PIECES = ["<blank>", "▁", "▁the", "▁cat", "s", "a", "▁a"]
@@ -30,40 +33,6 @@ def segments_of(tokens: list[tuple[int, int]]) -> list[Segment]:
     segmenter = Segmenter(Spelling(), FRAME)
     closed = [segmenter.push(Token(token, frame)) for token, frame in tokens]
     return [segment for segment in [*closed, segmenter.flush()] if segment is not None]
-
-
-def words(*tokens: tuple[int, int]) -> list[Word]:
-    return words_of([Token(*token) for token in tokens], Spelling(), FRAME)
-
-
-def test_words_of_one_frame_share_it_and_none_overlap() -> None:
-    found = words_of([Token(THE, 5), Token(THE, 5), Token(THE, 6)], Spelling(), FRAME)
-    assert len(found) == 3
-    assert found[0].start == pytest.approx(5 * FRAME)
-    assert found[-1].end == pytest.approx(7 * FRAME)
-    for word, after in pairwise(found):
-        assert word.start < word.end <= after.start
-
-
-def test_pieces_join_to_words_with_times() -> None:
-    assert words((THE, 5), (CAT, 10), (S, 12)) == [Word("the", 0.2, 0.24), Word("cats", 0.4, 0.52)]
-
-
-def test_a_lone_boundary_has_no_time_and_makes_no_word() -> None:
-    # Some models emit the boundary right after the last word, long before the next one is spoken.
-    assert words((THE, 5), (1, 6), (LETTER_A, 20), (S, 21), (1, 30)) == [
-        Word("the", 0.2, 0.24),
-        Word("as", 0.8, 0.88),
-    ]
-
-
-def test_a_first_piece_without_boundary_is_a_word() -> None:
-    assert [word.word for word in words((S, 1), (LETTER_A, 2), (THE, 3))] == ["sa", "the"]
-
-
-def test_no_word_outlasts_the_audio() -> None:
-    last = words_of([Token(THE, 5)], Spelling(), FRAME, last_second=0.22)
-    assert last == [Word("the", 0.2, 0.22)]
 
 
 def test_a_pause_closes_a_segment() -> None:
@@ -115,3 +84,35 @@ def test_a_word_is_stable_once_another_follows() -> None:
         partial = segmenter.partial()
         assert (partial.stable, partial.tail) == (stable, tail)
     assert segmenter.partial([Token(S, 9), Token(CAT, 12)]).tail == "thes cat"
+
+
+@pytest.mark.parametrize("times", [WordTimes(), WordTimes(0.45, 45.0, 130.0), WordTimes(0.2, 1000.0, 1000.0)])
+@pytest.mark.parametrize("seed", range(4))
+def test_words_never_overlap_not_even_between_segments(times: WordTimes, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    gaps = random.choice([0, 1, 2, 5, 24, 25, 40], size=600, p=[0.1, 0.3, 0.3, 0.2, 0.04, 0.04, 0.02])
+    segmenter = Segmenter(Spelling(), FRAME, times)
+    closed = []
+    for token, frame in zip(random.choice([1, THE, CAT, S], size=600), np.cumsum(gaps), strict=True):
+        closed += [segmenter.idle(int(frame)), segmenter.push(Token(int(token), int(frame)))]
+    segments = [one for one in [*closed, segmenter.flush()] if one is not None]
+    words = [word for segment in segments for word in segment.words]
+    assert len(segments) > 5
+    assert all(word.start < word.end for word in words)
+    assert all(word.end <= after.start for word, after in pairwise(words))
+
+
+@pytest.mark.parametrize("waited", [0, 1, 7, 1000])
+def test_a_word_before_a_pause_ends_the_same_however_long_it_took_to_notice(waited: int) -> None:
+    segmenter = Segmenter(Spelling(), FRAME, WordTimes(0.2, 0.0, 1000.0))
+    segmenter.push(Token(THE, 5))
+    closed = segmenter.idle(30 + waited) if waited < 1000 else segmenter.push(Token(CAT, 30 + waited))
+    assert closed is not None
+    assert closed.words[0].end == pytest.approx((5 + 0.2 * 25) * FRAME)
+
+
+def test_endless_speech_is_not_cut_between_words_of_one_frame() -> None:
+    long = [(THE, frame) for frame in range(0, 500, 5)]
+    first, second = segments_of([*long, (S, 500), (CAT, 500), (CAT, 505)])
+    assert (len(first.words), len(second.words)) == (101, 1)
+    assert first.words[-1].end <= second.words[0].start

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from leanformer.evaluate.corpus import Clip
     from leanformer.evaluate.evaluate import Outcome
     from leanformer.evaluate.latency import Measured
-    from leanformer.evaluate.report import Report
-    from leanformer.evaluate.word_ends import Ends
+    from leanformer.evaluate.report import Report, Setup
+    from leanformer.evaluate.word_ends import Ends, Spans
     from leanformer.runtime.recognizer import Recognizer
 
 _AtLeastOne = Parameter(validator=validators.Number(gte=1))
@@ -50,6 +50,9 @@ class Options:
     limit: Annotated[int | None, _AtLeastOne] = None
     "At most so many clips of each corpus, evenly spread over it."
 
+    speakers: Literal["all", "odd", "even"] = "all"
+    "All speakers, or every second of each corpus: `odd` are those that `leanformer tune --words` did not see."
+
     json: Annotated[Path | None, Parameter(name="--json")] = None
     "Write the figures and the worst utterances into this file."
 
@@ -60,8 +63,18 @@ class Options:
     """Also feed each clip as if it were being spoken, and measure how long after its end a word first comes
     and is final. Needs PocketSphinx, or --alignments."""
 
+    times: Annotated[bool, Parameter(negative=())] = False
+    """Also measure how far the starts and ends of right words are from a forced alignment. Needs PocketSphinx, or
+    --alignments."""
+
     alignments: Path | None = None
-    "For --latency: what `leanformer align` wrote for this split. Default: align now."
+    "For --latency and --times: what `leanformer align` wrote for this split. Default: align now."
+
+    confidence: Annotated[bool, Parameter(negative=())] = False
+    "Also compare the confidence of words with the share of them that is right."
+
+    plot: Path | None = None
+    "For --confidence: draw it into this file (.png, .svg, .pdf). Needs matplotlib."
 
     chunk_ms: Annotated[int | None, _AtLeastOne] = None
     "Milliseconds of speech that the model sees at a time. Default: what the model was chosen for."
@@ -91,17 +104,15 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
     Args:
         bundle: A folder that `leanformer export` wrote, or `default`.
     """
-    if options.json is not None and options.json.is_dir():
-        raise UsageError(f"--json {options.json}: this is a folder; name a file in it")
-    if options.alignments is not None and not options.latency:
-        raise UsageError("--alignments is used by --latency only; add --latency, or leave it out")
+    _check(options)
     # Here, not above, for a quick --help.
-    from leanformer import __version__
     from leanformer.data.layouts.selection import default_data_folder
     from leanformer.data.progress import progress_bar
     from leanformer.evaluate.corpus import read_clips
     from leanformer.evaluate.evaluate import evaluate as run
-    from leanformer.evaluate.report import WORST, Setup, make_report
+    from leanformer.evaluate.report import WORST, Measures, make_report
+    from leanformer.evaluate.speakers import of_speakers
+    from leanformer.evaluate.word_ends import ends_of
     from leanformer.runtime.recognizer import Recognizer
 
     decoding = decoding.settled(bundle)
@@ -115,12 +126,48 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
     )
     folders = options.data or (default_data_folder(),)
     found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)
-    ends = _word_ends(found.clips, options) if options.latency else None
+    clips = of_speakers(found.clips, options.speakers)
+    spans = _word_spans(clips, options) if options.latency or options.times else None
     with progress_bar("evaluating") as progress:
-        outcome = run(recognizer, found.clips, jobs=options.jobs, progress=progress)
-    measured = None if ends is None else _latencies(recognizer, outcome, ends, options.jobs)
+        outcome = run(recognizer, clips, jobs=options.jobs, progress=progress)
+    latencies = None
+    if options.latency and spans is not None:
+        latencies = _latencies(recognizer, outcome, ends_of(spans), options.jobs)
+    more = Measures(latencies, spans if options.times else None, options.confidence)
+    made = make_report(
+        _setup(recognizer, options, decoding), outcome, found.skipped, max(WORST, options.worst), more
+    )
+    if not outcome.scored:
+        raise DataError(
+            f"none of {len(outcome.failed)} clips could be transcribed: {outcome.failed[0].reason}"
+        )
+    _print(made, options.worst)
+    if options.confidence and not recognizer.calibrated:
+        print("confidence is not calibrated for this search: leanformer tune BUNDLE --words", file=sys.stderr)
+    if options.plot is not None:
+        _draw(made, options.plot)
+    if options.json is not None:
+        _write(made, options.json)
+    return _report_failures(made.failures)
+
+
+def _check(options: Options) -> None:
+    if options.json is not None and options.json.is_dir():
+        raise UsageError(f"--json {options.json}: this is a folder; name a file in it")
+    if options.alignments is not None and not (options.latency or options.times):
+        raise UsageError(
+            "--alignments is used by --latency and --times only; add one of them, or leave it out"
+        )
+    if options.plot is not None and not options.confidence:
+        raise UsageError("--plot draws what --confidence measures; add --confidence, or leave it out")
+
+
+def _setup(recognizer: Recognizer, options: Options, decoding: Decoding) -> Setup:
+    from leanformer import __version__
+    from leanformer.evaluate.report import Setup
+
     name, _, precision = recognizer.name.rpartition(" ")
-    setup = Setup(
+    return Setup(
         name,
         precision,
         recognizer.chunk_ms,
@@ -129,27 +176,26 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
         options.split,
         str(__version__),
         decoding.in_words() + ", first pass only" * options.first_pass,
+        options.speakers,
     )
-    made = make_report(setup, outcome, found.skipped, max(WORST, options.worst), measured)
-    if not outcome.scored:
-        raise DataError(
-            f"none of {len(outcome.failed)} clips could be transcribed: {outcome.failed[0].reason}"
-        )
-    _print(made, options.worst)
-    if options.json is not None:
-        _write(made, options.json)
-    return _report_failures(made.failures)
 
 
-def _word_ends(clips: Sequence[Clip], options: Options) -> Ends:
+def _draw(made: Report, path: Path) -> None:
+    from leanformer.evaluate.reliability_plot import plot
+
+    scores = {**made.corpora, **({"total": made.total} if len(made.corpora) > 1 else {})}
+    plot({name: one.confidence for name, one in scores.items() if one.confidence is not None}, path)
+
+
+def _word_spans(clips: Sequence[Clip], options: Options) -> Spans:
     """When the words were spoken; found first, since it is what most likely cannot be had."""
     from leanformer.data.progress import progress_bar
-    from leanformer.evaluate.word_ends import align_ends, read_ends
+    from leanformer.evaluate.word_ends import align_spans, read_spans
 
     if options.alignments is not None:
-        return read_ends(options.alignments, clips)
+        return read_spans(options.alignments, clips)
     with progress_bar("aligning") as progress:
-        return align_ends(clips, jobs=options.jobs, progress=progress)
+        return align_spans(clips, jobs=options.jobs, progress=progress)
 
 
 def _latencies(recognizer: Recognizer, outcome: Outcome, ends: Ends, jobs: int) -> dict[str, Measured]:
@@ -168,7 +214,9 @@ def _print(made: Report, worst: int) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     setup = made.setup
     console.print(
-        f"{setup.bundle} {setup.precision}, chunks of {setup.chunk_ms} ms, split {setup.split}", markup=False
+        f"{setup.bundle} {setup.precision}, chunks of {setup.chunk_ms} ms, split {setup.split}"
+        + f", {setup.speakers} speakers" * (setup.speakers != "all"),
+        markup=False,
     )
     for table in tables(made, worst):
         console.print(table)

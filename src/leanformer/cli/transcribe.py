@@ -51,6 +51,10 @@ class Options:
     raw_rate: Annotated[int, _AtLeastOne] = 16_000
     "Samples a second of headerless (s16le, mono) audio on standard input."
 
+    doubtful: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))] | None = None
+    """Mark words of less confidence than this in subtitles: italics in srt, class `doubtful` in vtt. json has the
+    confidence of each word."""
+
     live: Annotated[bool, Parameter(negative=())] = False
     "Show the text on standard error while it is being understood."
 
@@ -79,6 +83,10 @@ def transcribe(
     shared = len(sources) > 1 and options.output is None
     if shared and options.format in ("srt", "vtt"):
         raise UsageError(f"{options.format} of {len(sources)} files cannot go to one output: add -o FOLDER")
+    if options.doubtful is not None and options.format not in ("srt", "vtt"):
+        raise UsageError(
+            f"--doubtful marks words in srt and vtt, not in {options.format}; add -f vtt, or leave it out"
+        )
     # Here, not above, for a quick --help.
     from leanformer.cli.display import display_for
     from leanformer.cli.work import Task, Work
@@ -94,7 +102,15 @@ def transcribe(
     tasks = [Task(source, target) for source, target in zip(sources, _targets(sources, options), strict=True)]
     audio_seconds = busy_seconds = 0.0
     with display_for(sources, options.live) as display:
-        work = Work(recognizer, display, options.format, options.raw_rate, options.real_time, shared)
+        work = Work(
+            recognizer,
+            display,
+            options.format,
+            options.raw_rate,
+            options.real_time,
+            shared,
+            options.doubtful or 0.0,
+        )
         for done in work.in_order(tasks, options.jobs):
             if done.text:
                 with display.hidden():

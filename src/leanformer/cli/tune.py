@@ -1,74 +1,129 @@
-"""`leanformer tune`: how much a language model should count with a bundle, found on transcribed speech."""
+"""`leanformer tune`: what a bundle's search and words need, fitted on transcribed speech."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
+from leanformer.cli.outcome import UsageError
 from leanformer.runtime.bundle import DEFAULT
+
+if TYPE_CHECKING:
+    from leanformer.evaluate.corpus import Clip
 
 _AtLeastOne = Parameter(validator=validators.Number(gte=1))
 _Several = Parameter(negative=(), consume_multiple=True)
 
 
-def tune(
-    bundle: str,
-    *,
-    lm: str = DEFAULT,
-    data: Annotated[tuple[Path, ...], _Several] = (),
-    split: str = "dev",
-    exclude: Annotated[tuple[str, ...], _Several] = (),
-    limit: Annotated[int | None, _AtLeastOne] = None,
-    beam: Annotated[int, Parameter(validator=validators.Number(gte=2))] = 8,
-    chunk_ms: Annotated[int | None, _AtLeastOne] = None,
-) -> None:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to tune, and on what."""
+
+    lm: str = DEFAULT
+    "A language model that `leanformer lm` wrote, or `default`."
+
+    words: Annotated[bool, Parameter(negative=())] = False
+    """Fit the confidence of words instead, for the greedy search, the beam, and the beam with --lm, and write it into
+    the bundle. With --alignments, their times too."""
+
+    alignments: Path | None = None
+    "For --words: what `leanformer align` wrote for this split."
+
+    data: Annotated[tuple[Path, ...], _Several] = ()
+    "Corpora, or folders of corpora. Default: $LEANFORMER_DATA, else ../shared/data."
+
+    split: str = "dev"
+    "The split to tune on, or `all`."
+
+    speakers: Literal["all", "odd", "even"] | None = None
+    """All speakers, or every second of each corpus, so that the others are left to report on. Default: all; with
+    --words, even."""
+
+    exclude: Annotated[tuple[str, ...], _Several] = ()
+    "Names of corpora folders to leave out."
+
+    limit: Annotated[int | None, _AtLeastOne] = None
+    "At most so many clips of each corpus, evenly spread over it."
+
+    beam: Annotated[int, Parameter(validator=validators.Number(gte=2))] = 8
+    "How many hypotheses the search keeps."
+
+    chunk_ms: Annotated[int | None, _AtLeastOne] = None
+    "Milliseconds of speech that the model sees at a time. Default: what the model was chosen for."
+
+
+_DEFAULTS = Options()
+
+
+def tune(bundle: str, *, options: Options = _DEFAULTS) -> None:
     """Find the weight and bonus of a language model with the fewest word errors, and write them into its file.
 
-    The model hears the speech once; then the search is run on it some 20 times. Tune on speech that is neither
-    trained on nor used to report results.
+    With --words, fit the times and confidence of words, and write them into the bundle's manifest.
+
+    The model hears the speech once; then searches are run on what it heard. Tune on speech that is neither trained
+    on nor used to report results.
 
     Args:
         bundle: A folder that `leanformer export` wrote, or `default`.
-        lm: A language model that `leanformer lm` wrote, or `default`.
-        data: Corpora, or folders of corpora. Default: $LEANFORMER_DATA, else ../shared/data.
-        split: The split to tune on, or `all`.
-        exclude: Names of corpora folders to leave out.
-        limit: At most so many clips of each corpus, evenly spread over it.
-        beam: How many hypotheses the search keeps.
-        chunk_ms: Milliseconds of speech that the model sees at a time. Default: what the model was chosen for.
     """
+    if options.alignments is not None and not options.words:
+        raise UsageError("--alignments is used by --words only; add --words, or leave it out")
     # Here, not above, for a quick --help.
+    from leanformer.evaluate.wer import require_jiwer
+
+    require_jiwer()
+    if options.words:
+        from leanformer.cli.tune_words import tune_words
+
+        tune_words(bundle, options)
+    else:
+        _tune_language_model(bundle, options)
+
+
+def clips_of(options: Options, speakers: Literal["all", "odd", "even"]) -> Sequence[Clip]:
+    """What to tune on; `speakers` is the default."""
     from leanformer.data.layouts.selection import default_data_folder
+    from leanformer.evaluate.corpus import read_clips
+    from leanformer.evaluate.speakers import of_speakers
+
+    folders = options.data or (default_data_folder(),)
+    found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)
+    return of_speakers(found.clips, options.speakers or speakers)
+
+
+def _tune_language_model(bundle: str, options: Options) -> None:
     from leanformer.data.progress import progress_bar
     from leanformer.decoder.language_model_file import Header, to_bytes
-    from leanformer.evaluate.corpus import read_clips
     from leanformer.evaluate.posteriors import posteriors
     from leanformer.evaluate.tune import tune as trials
-    from leanformer.evaluate.wer import require_jiwer
     from leanformer.runtime.language_model import open_language_model, path_of, write_file
     from leanformer.runtime.recognizer import Recognizer
 
-    require_jiwer()
-    recognizer = Recognizer.load(bundle, chunk_ms=chunk_ms, beam=1)
-    path = path_of(lm if lm == DEFAULT else Path(lm))
+    recognizer = Recognizer.load(bundle, chunk_ms=options.chunk_ms, beam=1)
+    path = path_of(options.lm if options.lm == DEFAULT else Path(options.lm))
     ngram, header = open_language_model(path, recognizer.tokenizer)
-    clips = read_clips(data or (default_data_folder(),), split, exclude=exclude, limit=limit).clips
+    clips = clips_of(options, "all")
     heard = []
     with progress_bar("listening") as progress:
         for clip in clips:
             heard.append(posteriors(recognizer, clip.utterance))
             progress(len(heard), len(clips))
     best = None
-    for trial in trials(ngram, beam, heard, [clip.utterance.text for clip in clips], recognizer.tokenizer):
+    texts = [clip.utterance.text for clip in clips]
+    for trial in trials(ngram, options.beam, heard, texts, recognizer.tokenizer):
         best = trial if best is None or trial.wer < best.wer else best
         print(
             f"weight {trial.weight:.3f}  bonus {trial.bonus:.3f}  WER {trial.wer:7.2%}   best {best.wer:7.2%}",
             file=sys.stderr,
         )
     assert best is not None
-    tuned = f"{recognizer.name}, beam {beam}, {len(clips)} clips of split {split}, WER {best.wer:.4f}"
+    on = f"{len(clips)} clips of split {options.split}"
+    tuned = f"{recognizer.name}, beam {options.beam}, {on}, WER {best.wer:.4f}"
     write_file(path, to_bytes(ngram, Header(header.pieces, best.weight, best.bonus, tuned)))
-    print(f"{path}: weight {best.weight:g}, bonus {best.bonus:g}; WER {best.wer:.2%} at beam {beam}")
+    print(f"{path}: weight {best.weight:g}, bonus {best.bonus:g}; WER {best.wer:.2%} at beam {options.beam}")

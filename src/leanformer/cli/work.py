@@ -72,6 +72,7 @@ class Work:
     raw_rate: int
     real_time: bool
     shared: bool
+    doubtful: float = 0.0
 
     def in_order(self, tasks: Sequence[Task], jobs: int) -> Iterator[Done]:
         """Do `jobs` tasks at a time; give the outcomes in the order of the tasks."""
@@ -122,7 +123,7 @@ class Work:
 
         segments = self._segments(source, stream, clock, after_block)
         name = source.name if self.shared or self.format == "json" else None
-        for piece in render(segments, self.format, name, lambda: stream.duration):
+        for piece in render(segments, self.format, name, lambda: stream.duration, self.doubtful):
             output.write(piece)
 
     def _segments(

@@ -212,8 +212,17 @@ def shared(beam: Beam) -> int:
     return size if same.all() else int(same.argmin())
 
 
+def first_time(beam: Beam) -> int | None:
+    """The first of all tokens' times; None without tokens."""
+    times = beam.times[:, beam.lengths > 0, :1]
+    return int(times.min()) if times.size else None
+
+
 def settle(beam: Beam, best: int, frame: int) -> Beam:
-    """Those that agree with the hypothesis in place `best` on its tokens up to a frame; their times become its."""
+    """Those that agree with the hypothesis in place `best` on its tokens up to a frame; their times become its.
+
+    A path that says its next token before the last of these times does not agree.
+    """
     end = BLANK if beam.best[BLANK, best] >= beam.best[LABEL, best] else LABEL
     own = beam.times[end, best]
     count = int(np.count_nonzero(own[: beam.lengths[best]] <= frame))
@@ -222,7 +231,10 @@ def settle(beam: Beam, best: int, frame: int) -> Beam:
     agree = (beam.tokens[:, :count] == beam.tokens[best, :count]).all(axis=1) & (beam.lengths >= count)
     times = beam.times.copy()
     times[:, :, :count] = own[:count]
-    return replace(beam, times=times).rows_at(agree)
+    after = times[:, :, count : count + 1].max(axis=2, initial=0)
+    later = (beam.lengths <= count) | (after > own[count - 1])
+    times = np.where(later[:, :, None], times, times[::-1])
+    return replace(beam, times=times).rows_at(agree & later.any(axis=0))
 
 
 def _best_times(beam: Beam) -> Ints:

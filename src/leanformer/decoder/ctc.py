@@ -41,7 +41,7 @@ class GreedySearch:
 
     def initial_state(self) -> GreedyState:
         """The state before the first frame."""
-        return GreedyState(0, self.blank_id, Hypothesis((), (), 0.0))
+        return GreedyState(0, self.blank_id, Hypothesis((), (), 0.0, ()))
 
     def step(self, state: GreedyState, log_probs: NDArray[np.float32]) -> GreedyState:
         """The state after the frames of `log_probs` (T, V); T may be 0. The given state is left as it was."""
@@ -58,6 +58,7 @@ class GreedySearch:
                 tokens=best.tokens + tuple(labels[new].tolist()),
                 times=best.times + tuple((new + state.frames).tolist()),
                 score=best.score + float(log_probs.max(axis=1).sum(dtype=np.float64)),
+                log_probs=best.log_probs + tuple(log_probs[new, labels[new]].tolist()),
             ),
         )
 
@@ -72,5 +73,5 @@ class GreedySearch:
     def drop(self, state: GreedyState, count: int) -> GreedyState:
         """The state without its first `count` tokens; frames go on counting."""
         best = state.hypothesis
-        rest = Hypothesis(best.tokens[count:], best.times[count:], best.score)
+        rest = Hypothesis(best.tokens[count:], best.times[count:], best.score, best.log_probs[count:])
         return GreedyState(state.frames, state.last_label, rest)

@@ -29,6 +29,7 @@ from leanformer.decoder.beam import (
     LABEL,
     Beam,
     extended,
+    first_time,
     growth,
     merge,
     paused,
@@ -46,10 +47,14 @@ _SETTLE_EVERY = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CtcBeamState:
-    """Frames read, and the hypotheses."""
+    """Frames read, the hypotheses, and what was heard since the first of their tokens.
+
+    `heard` (N, V) holds the log-probabilities of the last N frames.
+    """
 
     frames: int
     beam: Beam
+    heard: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +92,8 @@ class CtcBeamSearch:
     def initial_state(self) -> CtcBeamState:
         """The state before the first frame."""
         memory = self._all.begin()
-        return CtcBeamState(
-            0, Beam.empty(self.blank_id, memory, self._all.rows(memory, self.vocabulary_size))
-        )
+        beam = Beam.empty(self.blank_id, memory, self._all.rows(memory, self.vocabulary_size))
+        return CtcBeamState(0, beam, np.zeros((0, self.vocabulary_size), np.float32))
 
     def step(self, state: CtcBeamState, log_probs: NDArray[np.float32]) -> CtcBeamState:
         """The state after the frames of `log_probs` (T, V); T may be 0. The given state is left as it was."""
@@ -99,17 +103,20 @@ class CtcBeamSearch:
             beam = paused(beam, frame[self.blank_id]) if pause else self._hear(beam, frame, time)
             if time % _SETTLE_EVERY == 0 and beam.tokens.shape[1]:
                 beam = settle(beam, self._best(beam), time - self.patience)
-        return CtcBeamState(state.frames + len(frames), beam)
+        read = state.frames + len(frames)
+        return CtcBeamState(read, beam, _since(first_time(beam), read, state.heard, log_probs))
 
     def hypothesis(self, state: CtcBeamState) -> Hypothesis:
         """The best, without the tokens already dropped; `score` is the model's, without what the scorers add."""
         beam, best = state.beam, self._best(state.beam)
         end = BLANK if beam.best[BLANK, best] >= beam.best[LABEL, best] else LABEL
         length = beam.lengths[best]
+        tokens, times = beam.tokens[best, :length], beam.times[end, best, :length]
         return Hypothesis(
-            tokens=tuple(beam.tokens[best, :length].tolist()),
-            times=tuple(beam.times[end, best, :length].tolist()),
+            tokens=tuple(tokens.tolist()),
+            times=tuple(times.tolist()),
             score=float(beam.total[best]),
+            log_probs=tuple(state.heard[times - state.frames, tokens].tolist()),
         )
 
     def settled(self, state: CtcBeamState) -> int:
@@ -118,7 +125,8 @@ class CtcBeamSearch:
 
     def drop(self, state: CtcBeamState, count: int) -> CtcBeamState:
         """The state without its first `count` tokens, which must be settled; frames go on counting."""
-        return CtcBeamState(state.frames, state.beam.without(count))
+        beam = state.beam.without(count)
+        return CtcBeamState(state.frames, beam, _since(first_time(beam), state.frames, state.heard))
 
     def _best(self, beam: Beam) -> int:
         """The place of the hypothesis that would win if the speech ended here."""
@@ -158,6 +166,13 @@ class CtcBeamSearch:
         if len(tokens) > self.most_tokens:
             tokens = np.sort(tokens[_highest(frame[tokens], self.most_tokens)])
         return tokens
+
+
+def _since(time: int | None, read: int, *heard: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The last frames, each (N, V), from frame `time` on, of the `read` ones; none without a time."""
+    kept = 0 if time is None else read - time
+    frames = np.concatenate(heard)
+    return frames[len(frames) - kept :].copy()  # a view would keep what was left out
 
 
 def _highest(scores: Floats, count: int) -> Ints:

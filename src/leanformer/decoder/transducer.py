@@ -61,28 +61,38 @@ class Transducer:
     def begin(self) -> Prefix:
         """Nothing said, with a score of 0."""
         outputs, memory = self.predictor.step(np.array([BLANK_ID]), self.predictor.initial_state())
-        return Prefix((), (), 0.0, outputs[0], tuple(array[0] for array in memory))
+        return Prefix((), (), (), 0.0, outputs[0], tuple(array[0] for array in memory))
 
-    def extend(self, extensions: Sequence[tuple[Prefix, int, float]], frame: int) -> list[Prefix]:
-        """Each prefix with a token said in `frame` and its new score, all in one step of the predictor."""
+    def extend(self, extensions: Sequence[Extension], frame: int) -> list[Prefix]:
+        """Each prefix with a token said in `frame`, all in one step of the predictor."""
         if not extensions:
             return []
-        tokens = np.array([token for _, token, _ in extensions])
-        memories = zip(*(prefix.memory for prefix, _, _ in extensions), strict=True)
+        tokens = np.array([one.token for one in extensions])
+        memories = zip(*(one.prefix.memory for one in extensions), strict=True)
         outputs, after = self.predictor.step(tokens, tuple(np.stack(arrays) for arrays in memories))
         return [
-            Prefix((*old.tokens, token), (*old.times, frame), score, outputs[i], tuple(a[i] for a in after))
-            for i, (old, token, score) in enumerate(extensions)
+            Prefix(
+                (*one.prefix.tokens, one.token),
+                (*one.prefix.times, frame),
+                (*one.prefix.log_probs, one.log_prob),
+                one.score,
+                outputs[i],
+                tuple(array[i] for array in after),
+            )
+            for i, one in enumerate(extensions)
         ]
 
-    def scores(self, prefixes: Sequence[Prefix], frame: Array) -> NDArray[np.float64]:
-        """(N, V): of what each prefix may say next in a frame (D,)."""
+    def scores(
+        self, prefixes: Sequence[Prefix], frame: Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(N, V) twice: scores of what each prefix may say next in a frame (D,), and its log-probabilities."""
         outputs = np.stack([prefix.output for prefix in prefixes])
         frames = np.repeat(frame[None], len(prefixes), axis=0)
-        scores = self.joiner.log_probs(frames, outputs).astype(np.float64)
+        log_probs = self.joiner.log_probs(frames, outputs).astype(np.float64)
+        scores = log_probs.copy()
         if self.internal_lm_weight:
             scores[:, 1:] -= self.internal_lm_weight * self.joiner.label_log_probs(outputs)
-        return scores
+        return scores, log_probs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,17 +101,30 @@ class Prefix:
 
     tokens: tuple[int, ...]
     times: tuple[int, ...]
+    log_probs: tuple[float, ...]
     score: float
     output: Array
     memory: Memory
 
     def hypothesis(self) -> Hypothesis:
         """What is to be shown of it."""
-        return Hypothesis(self.tokens, self.times, self.score)
+        return Hypothesis(self.tokens, self.times, self.score, self.log_probs)
 
     def without(self, count: int) -> Prefix:
         """The same without its first `count` tokens."""
-        return replace(self, tokens=self.tokens[count:], times=self.times[count:])
+        return replace(
+            self, tokens=self.tokens[count:], times=self.times[count:], log_probs=self.log_probs[count:]
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extension:
+    """A prefix with a token to be said after it: the score of both, and the token's log-probability."""
+
+    prefix: Prefix
+    token: int
+    score: float
+    log_prob: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,12 +175,12 @@ class TransducerGreedySearch:
 
     def _hear(self, best: Prefix, frame: Array, index: int) -> Prefix:
         for said in range(self.max_symbols + 1):
-            (scores,) = self.model.scores([best], frame)
+            (scores,), (log_probs,) = self.model.scores([best], frame)
             token = int(scores.argmax()) if said < self.max_symbols else BLANK_ID
             score = best.score + float(scores[token])
             if token == BLANK_ID:
                 break
-            (best,) = self.model.extend([(best, token, score)], index)
+            (best,) = self.model.extend([Extension(best, token, score, float(log_probs[token]))], index)
         return replace(best, score=score)
 
 
@@ -212,26 +235,35 @@ class TransducerBeamSearch:
     def _hear(self, prefixes: Sequence[Prefix], frame: Array, index: int) -> tuple[Prefix, ...]:
         ended: dict[tuple[int, ...], Prefix] = {}
         for said in range(self.max_symbols + 1):
-            scores = self.model.scores(prefixes, frame)
+            scores, log_probs = self.model.scores(prefixes, frame)
             scores += np.array([[prefix.score] for prefix in prefixes])
             for prefix, score in zip(prefixes, scores[:, BLANK_ID].tolist(), strict=True):
                 _add(ended, replace(prefix, score=score))
             if said < self.max_symbols:
-                prefixes = self.model.extend(self._best(prefixes, scores, _worst(ended, self.beam)), index)
+                found = self._best(prefixes, scores, log_probs, _worst(ended, self.beam))
+                prefixes = self.model.extend(found, index)
             if not prefixes:
                 break
         return tuple(sorted(ended.values(), key=lambda prefix: -prefix.score)[: self.beam])
 
     def _best(
-        self, prefixes: Sequence[Prefix], scores: NDArray[np.float64], above: float
-    ) -> list[tuple[Prefix, int, float]]:
+        self,
+        prefixes: Sequence[Prefix],
+        scores: NDArray[np.float64],
+        log_probs: NDArray[np.float64],
+        above: float,
+    ) -> list[Extension]:
         """The likeliest labels over all prefixes, at most `beam`, whose scores are above a bound."""
         labels = scores[:, 1:].ravel()
         count = min(self.beam, labels.size)
         likeliest = np.argpartition(-labels, count - 1)[:count]
         rows, tokens = np.divmod(likeliest, scores.shape[1] - 1)
         found = zip(rows.tolist(), (tokens + 1).tolist(), labels[likeliest].tolist(), strict=True)
-        return [(prefixes[row], token, score) for row, token, score in found if score > above]
+        return [
+            Extension(prefixes[row], token, score, float(log_probs[row, token]))
+            for row, token, score in found
+            if score > above
+        ]
 
 
 def _add(ended: dict[tuple[int, ...], Prefix], new: Prefix) -> None:

@@ -15,6 +15,7 @@ from leanformer.data.layouts.utterance import Utterance
 from leanformer.errors import LeanformerError
 from leanformer.evaluate.corpus import Clip
 from leanformer.evaluate.excerpt import read_excerpt
+from leanformer.evaluate.judge import HeardWord
 from leanformer.evaluate.wer import Errors, count_errors, require_jiwer
 
 Progress = Callable[[int, int], None]
@@ -46,13 +47,17 @@ class Transcriber(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A clip, what was heard in it, and the errors; `busy_seconds` passed from opening it to its text."""
+    """A clip, what was heard in it, and the errors; `busy_seconds` passed from opening it to its text.
+
+    `words` are those heard, with times and confidence, of a recogniser that gives them.
+    """
 
     clip: Clip
     hypothesis: str
     errors: Errors
     audio_seconds: float
     busy_seconds: float
+    words: tuple[HeardWord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class _Heard:
     text: str
     audio_seconds: float
     busy_seconds: float
+    words: tuple[HeardWord, ...]
 
 
 def evaluate(
@@ -103,7 +109,7 @@ def evaluate(
     errors = count_errors([clip.utterance.text for clip, _ in heard], [one.text for _, one in heard])
     return Outcome(
         tuple(
-            Scored(clip, one.text, counts, one.audio_seconds, one.busy_seconds)
+            Scored(clip, one.text, counts, one.audio_seconds, one.busy_seconds, one.words)
             for (clip, one), counts in zip(heard, errors, strict=True)
         ),
         tuple(Failed(clip, one) for clip, one in zip(clips, results, strict=True) if isinstance(one, str)),
@@ -127,7 +133,8 @@ def _hear(recognizer: Transcriber, clip: Clip) -> _Heard | str:
     start = time.perf_counter()
     try:
         heard = _transcribe(recognizer, clip.utterance)
-        return _Heard(heard.text, heard.duration, time.perf_counter() - start)
+        taken = time.perf_counter() - start
+        return _Heard(heard.text, heard.duration, taken, tuple(getattr(heard, "words", ())))
     except LeanformerError as error:
         return str(error)
     except Exception as error:  # whatever it is, hours of other clips must not be lost to it

@@ -16,13 +16,15 @@ from leanformer.runtime.recognizer import Recognizer
 Frames = NDArray[np.float32]
 
 
-def posteriors(recognizer: Recognizer, utterance: Utterance) -> Frames:
+def posteriors(recognizer: Recognizer, utterance: Utterance, reads: Reads = "log_probs") -> Frames:
     """(T, V) log-probabilities, exactly as a stream gives them to its search; of the last pass, if there are two.
+
+    With `reads` "encoder_out" it is (T, D) of the encoder, as a transducer's search reads it.
 
     Raises:
         AudioError: the sound cannot be read.
     """
-    recorder = _Recorder()
+    recorder = _Recorder(reads=reads)
     hearing = recognizer.with_search(recorder)
     if utterance.start is None and utterance.channel is None:
         hearing.transcribe(utterance.path)
@@ -49,7 +51,7 @@ class _Recorder:
         return state
 
     def hypothesis(self, state: int) -> Hypothesis:
-        return Hypothesis((), (), 0.0)
+        return Hypothesis((), (), 0.0, ())
 
     def settled(self, state: int) -> int:
         return 0

@@ -10,9 +10,13 @@ from leanformer.evaluate.evaluate import Failed, Outcome, Scored
 from leanformer.evaluate.interval import bootstrap_interval, resampling_units
 from leanformer.evaluate.latency import Measured
 from leanformer.evaluate.latency_score import Latency
+from leanformer.evaluate.reliability import Reliability
+from leanformer.evaluate.time_errors import TimeErrors
 from leanformer.evaluate.wer import total
+from leanformer.evaluate.word_ends import Spans
 
 WORST = 20
+_IF_MEASURED = ("latency", "times", "confidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,22 @@ class Setup:
     split: str
     leanformer_version: str
     search: str = "greedy"
+    speakers: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is to be summed up beside errors and speed.
+
+    `latencies` has the emission latency of each clip by its name, `spans` when the words of each were spoken.
+    """
+
+    latencies: Mapping[str, Measured] | None = None
+    spans: Spans | None = None
+    confidence: bool = False
+
+
+NOTHING_MORE = Measures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +56,7 @@ class Score:
     `wer` and `cer` are ratios (0.25 = 25 %), None if no clip could be scored; `wer_interval` holds the 95 %
     bootstrap interval over speakers or utterances (`interval_over`), None for fewer than two of them. `rtf`
     is `processing_seconds`, summed over the clips, by `audio_seconds`. `failed` clips are in no other figure.
-    `latency` is None where it was not measured.
+    `latency`, `times` and `confidence` are None where they were not measured.
     """
 
     wer: float | None
@@ -55,12 +75,12 @@ class Score:
     processing_seconds: float
     rtf: float | None
     latency: Latency | None = None
+    times: TimeErrors | None = None
+    confidence: Reliability | None = None
 
     @classmethod
-    def of(
-        cls, scored: Sequence[Scored], failed: int, measured: Mapping[str, Measured] | None = None
-    ) -> Score:
-        """Sum up some clips; `measured` has the emission latency of each by its name."""
+    def of(cls, scored: Sequence[Scored], failed: int, more: Measures = NOTHING_MORE) -> Score:
+        """Sum up some clips."""
         errors = total(one.errors for one in scored)
         # Two corpora may both have a speaker 1.
         speakers = [f"{one.clip.corpus}/{s}" if (s := one.clip.utterance.speaker) else "" for one in scored]
@@ -86,7 +106,11 @@ class Score:
             audio_seconds=audio_seconds,
             processing_seconds=processing_seconds,
             rtf=processing_seconds / audio_seconds if audio_seconds else None,
-            latency=None if measured is None else Latency.of(measured[one.clip.name] for one in scored),
+            latency=None
+            if more.latencies is None
+            else Latency.of(more.latencies[one.clip.name] for one in scored),
+            times=None if more.spans is None else TimeErrors.of(scored, more.spans),
+            confidence=Reliability.of(scored) if more.confidence else None,
         )
 
 
@@ -116,12 +140,13 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the setup's keys, then corpora, total, worst, skipped and failures.
 
-        The scores of corpora and total have no key `latency` when that was not measured.
+        The scores of corpora and total have no keys for what was not measured.
         """
         values = asdict(self)
         for score in (values["total"], *values["corpora"].values()):
-            if score["latency"] is None:
-                del score["latency"]
+            for key in _IF_MEASURED:
+                if score[key] is None:
+                    del score[key]
         plain: dict[str, Any] = _rounded(values.pop("setup") | values)
         return plain
 
@@ -131,9 +156,9 @@ def make_report(
     outcome: Outcome,
     skipped: Mapping[str, int],
     worst: int = WORST,
-    measured: Mapping[str, Measured] | None = None,
+    more: Measures = NOTHING_MORE,
 ) -> Report:
-    """Sum up an outcome by corpus and in total, with the emission latencies in `measured` if there are any."""
+    """Sum up an outcome by corpus and in total, with `more` measures if there are any."""
     results: list[Scored | Failed] = [*outcome.scored, *outcome.failed]
     names = sorted({one.clip.corpus for one in results})
     return Report(
@@ -142,11 +167,11 @@ def make_report(
             name: Score.of(
                 [one for one in outcome.scored if one.clip.corpus == name],
                 sum(one.clip.corpus == name for one in outcome.failed),
-                measured,
+                more,
             )
             for name in names
         },
-        Score.of(outcome.scored, len(outcome.failed), measured),
+        Score.of(outcome.scored, len(outcome.failed), more),
         tuple(_worst(outcome.scored, worst)),
         dict(skipped),
         {one.clip.name: one.reason for one in outcome.failed},

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from leanformer.evaluate.latency_score import Percentiles
+from leanformer.evaluate.reliability import Reliability
 from leanformer.evaluate.report import Report, Sample, Score
 
 
@@ -18,6 +19,11 @@ def tables(report: Report, worst: int) -> Iterator[RenderableType]:
     yield _figures(report)
     if report.total.latency is not None:
         yield _latencies(report)
+    if report.total.times is not None:
+        yield _times(report)
+    if report.total.confidence is not None:
+        yield _confidence(report)
+        yield _bins(report.total.confidence)
     if worst and report.worst:
         yield _examples(report.worst[:worst])
 
@@ -57,10 +63,7 @@ def _latencies(report: Report) -> Table:
     table.add_column("ms after a word's end", overflow="fold")
     for heading in ("right words", "skipped", "", "first p50", "p95", "final p50", "p95"):
         table.add_column(heading, justify="right", no_wrap=True)
-    scores = dict(report.corpora)
-    if len(scores) > 1:
-        scores["total"] = report.total
-    for name, score in scores.items():
+    for name, score in _by_name(report).items():
         if (found := score.latency) is not None:
             counts = (escape(name), str(found.words), str(found.skipped))
             table.add_row(*counts, "algorithmic", *_moments(found.first_ms, found.final_ms))
@@ -68,6 +71,50 @@ def _latencies(report: Report) -> Table:
             row = _moments(processed.first_ms, processed.final_ms)
             table.add_row("", "", "", "with processing", *row, end_section=True)
     return table
+
+
+def _times(report: Report) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("ms off an alignment", overflow="fold")
+    headings = ("start, median", "|p50|", "|p95|", "end, median", "|p50|", "|p95|")
+    for heading in ("right words", "skipped", *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, score in _by_name(report).items():
+        if (found := score.times) is not None:
+            spreads = (found.start_ms, found.end_ms)
+            values = (value for one in spreads for value in (one.median, one.p50, one.p95))
+            cells = ("-" if value is None else f"{value:.0f}" for value in values)
+            table.add_row(escape(name), str(found.words), str(found.skipped), *cells)
+    return table
+
+
+def _confidence(report: Report) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("confidence", overflow="fold")
+    for heading in ("words heard", "right %", "calibration error (ECE)", "told (NCE)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, score in _by_name(report).items():
+        if (found := score.confidence) is not None:
+            figures = ("-" if value is None else f"{value:.3f}" for value in (found.ece, found.nce))
+            table.add_row(escape(name), str(found.words), _percent(found.right), *figures)
+    return table
+
+
+def _bins(found: Reliability) -> Table:
+    """What `total` is made of, bin by bin."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("confidence %", "words", "on average %", "right %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in found.bins:
+        of = f"{100 * one.low:.0f}-{100 * one.high:.0f}"
+        table.add_row(of, str(one.words), _percent(one.confidence), _percent(one.right))
+    return table
+
+
+def _by_name(report: Report) -> dict[str, Score]:
+    """The corpora, and their total if there are several."""
+    total = {"total": report.total} if len(report.corpora) > 1 else {}
+    return {**report.corpora, **total}
 
 
 def _moments(*figures: Percentiles) -> tuple[str, ...]:

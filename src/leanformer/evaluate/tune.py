@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from leanformer.decoder.ctc_beam import CtcBeamSearch
 from leanformer.decoder.language_model import LanguageModel
 from leanformer.decoder.ngram import NGram
+from leanformer.evaluate.fit_words import search_tokens
 from leanformer.evaluate.wer import count_errors, total
 from leanformer.text.tokenizer import Tokenizer
 
-# A step of the runtime at its usual chunk: settled tokens leave the search there.
-_STEP = 16
 _START = (0.6, 3.5)
 _STEPS = (0.2, 1.0)
 _ROUNDS = 3
@@ -37,13 +36,7 @@ class Trial:
 
 def search_text(search: CtcBeamSearch, log_probs: NDArray[np.float32], tokenizer: Tokenizer) -> str:
     """What a search makes of a whole recording (T, V), run as a stream runs it."""
-    state, tokens = search.initial_state(), list[int]()
-    for start in range(0, len(log_probs), _STEP):
-        state = search.step(state, log_probs[start : start + _STEP])
-        count = search.settled(state)
-        tokens += search.hypothesis(state).tokens[:count]
-        state = search.drop(state, count)
-    return tokenizer.decode([*tokens, *search.hypothesis(state).tokens])
+    return tokenizer.decode([token.id for token in search_tokens(search, log_probs)])
 
 
 def word_error_rate(

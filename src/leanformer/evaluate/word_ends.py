@@ -1,4 +1,4 @@
-"""When each word of a transcript ends in the audio, by forced alignment (`data/aligner.py`)."""
+"""When each word of a transcript was spoken, by forced alignment (`data/aligner.py`)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,17 @@ FRAME_SECONDS = 0.01
 Ends = dict[str, tuple[float, ...]]
 """Clip's name -> seconds at which each word of its transcript ends."""
 
+Spans = dict[str, tuple[tuple[float, float], ...]]
+"""Clip's name -> seconds at which each word of its transcript starts and ends."""
 
-def read_ends(path: Path, clips: Sequence[Clip]) -> Ends:
-    """Take the ends of words from a file that `leanformer align` wrote.
+
+def ends_of(spans: Spans) -> Ends:
+    """The ends alone."""
+    return {name: tuple(end for _, end in found) for name, found in spans.items()}
+
+
+def read_spans(path: Path, clips: Sequence[Clip]) -> Spans:
+    """Take the times of words from a file that `leanformer align` wrote.
 
     A clip that is not there, or not with the words of its transcript, is left out.
 
@@ -29,16 +37,16 @@ def read_ends(path: Path, clips: Sequence[Clip]) -> Ends:
         DataError: the file cannot be read, or holds the words of none of the clips.
     """
     words = load_words(path)
-    ends = _ends(clips, [words.get(clip.name, ()) for clip in clips])
-    if not ends:
+    spans = _spans(clips, [words.get(clip.name, ()) for clip in clips])
+    if not spans:
         raise DataError(
             f"{path}: does not say when the words of any of these clips were spoken; align this split "
             "into a new file with `leanformer align`, or leave --alignments out"
         )
-    return ends
+    return spans
 
 
-def align_ends(clips: Sequence[Clip], *, jobs: int = 1, progress: Progress | None = None) -> Ends:
+def align_spans(clips: Sequence[Clip], *, jobs: int = 1, progress: Progress | None = None) -> Spans:
     """Align the clips now; one with words of unknown pronunciation, or without a path, is left out.
 
     Raises:
@@ -50,12 +58,14 @@ def align_ends(clips: Sequence[Clip], *, jobs: int = 1, progress: Progress | Non
         words.append(record.get("words", ()))
         if progress is not None:
             progress(len(words), len(clips))
-    return _ends(clips, words)
+    return _spans(clips, words)
 
 
-def _ends(clips: Sequence[Clip], words: Sequence[Sequence[Segment]]) -> Ends:
+def _spans(clips: Sequence[Clip], words: Sequence[Sequence[Segment]]) -> Spans:
     return {
-        clip.name: tuple((start + frames) * FRAME_SECONDS for _, start, frames in found)
+        clip.name: tuple(
+            (start * FRAME_SECONDS, (start + frames) * FRAME_SECONDS) for _, start, frames in found
+        )
         for clip, found in zip(clips, words, strict=True)
         if [word for word, *_ in found] == clip.utterance.text.split()
     }

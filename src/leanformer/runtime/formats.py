@@ -36,7 +36,7 @@ def text(segments: Iterable[Segment], name: str | None = None) -> Iterator[str]:
 def json_line(segments: Iterable[Segment], name: str | None, duration: Callable[[], float]) -> Iterator[str]:
     """One JSON object on one line: file, segments (with words), words, text, duration.
 
-    Times are seconds. `duration` is asked for at the end, when it is known.
+    Words have start, end and confidence. Times are seconds. `duration` is asked for at the end, when it is known.
     """
     yield f'{{"file": {json.dumps(name)}, "segments": ['
     texts: list[str] = []
@@ -49,32 +49,44 @@ def json_line(segments: Iterable[Segment], name: str | None, duration: Callable[
     yield f'"duration": {round(duration(), 3)}}}\n'
 
 
-def srt(segments: Iterable[Segment]) -> Iterator[str]:
-    """SubRip subtitles."""
+def srt(segments: Iterable[Segment], doubtful: float = 0.0) -> Iterator[str]:
+    """SubRip subtitles; words of less confidence than `doubtful` in italics, the one mark that players share."""
     for number, cue in enumerate(_cues(segments), start=1):
         times = f"{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}"
-        lines = "\n".join(" ".join(word.word for word in line) for line in cue.lines)
+        lines = "\n".join(" ".join(_italic(word, doubtful) for word in line) for line in cue.lines)
         yield f"{number}\n{times}\n{lines}\n\n"
 
 
-def vtt(segments: Iterable[Segment]) -> Iterator[str]:
-    """WebVTT subtitles; a time tag before each word but a cue's first lets players follow the words."""
+def vtt(segments: Iterable[Segment], doubtful: float = 0.0) -> Iterator[str]:
+    """WebVTT subtitles; a time tag before each word but a cue's first lets players follow the words.
+
+    Words of less confidence than `doubtful` are of the class "doubtful", which a style at the top makes paler.
+    """
     yield "WEBVTT\n\n"
+    if doubtful:
+        yield "STYLE\n::cue(.doubtful) {\n  opacity: 0.6;\n}\n\n"
     for cue in _cues(segments):
-        lines = [" ".join(_tagged(word, cue.words[0]) for word in line) for line in cue.lines]
+        lines = [" ".join(_tagged(word, cue.words[0], doubtful) for word in line) for line in cue.lines]
         yield f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n" + "\n".join(lines) + "\n\n"
 
 
 def render(
-    segments: Iterable[Segment], kind: Format, name: str | None, duration: Callable[[], float]
+    segments: Iterable[Segment],
+    kind: Format,
+    name: str | None,
+    duration: Callable[[], float],
+    doubtful: float = 0.0,
 ) -> Iterator[str]:
-    """The pieces of output in the format `kind`; subtitles have no place for a name."""
+    """The pieces of output in the format `kind`; subtitles have no place for a name.
+
+    Subtitles mark words whose confidence is below `doubtful`; at 0, none.
+    """
     if kind == "json":
         return json_line(segments, name, duration)
     if kind == "srt":
-        return srt(segments)
+        return srt(segments, doubtful)
     if kind == "vtt":
-        return vtt(segments)
+        return vtt(segments, doubtful)
     return text(segments, name)
 
 
@@ -131,8 +143,14 @@ def _lines(words: tuple[Word, ...]) -> list[list[Word]]:
     return lines
 
 
-def _tagged(word: Word, first: Word) -> str:
+def _italic(word: Word, doubtful: float) -> str:
+    return f"<i>{word.word}</i>" if word.confidence < doubtful else word.word
+
+
+def _tagged(word: Word, first: Word, doubtful: float) -> str:
     escaped = word.word.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if word.confidence < doubtful:
+        escaped = f"<c.doubtful>{escaped}</c>"
     return escaped if word is first else f"<{_clock(word.start, '.')}>{escaped}"
 
 

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from leanformer.errors import BundleError, ConfigError
 from leanformer.features.spec import FeatureSpec
+from leanformer.runtime.word_fit import KEY as WORDS
+from leanformer.runtime.word_fit import UNFITTED, WordFit, word_fit
 
 FORMAT = "leanformer-bundle"
 VERSION = 1
@@ -59,7 +61,7 @@ class Manifest:
     `graphs` names the ONNX file of each precision, `parts` the sha256 of every file. A step takes chunks of
     at most `max_chunk_ms`; `default_chunk_ms` is what the model was chosen for. Attention sees `left_context_frames`
     encoder frames back. `second` is None for a model of one pass. `decoders` are those that the model was trained for,
-    the first of them by default.
+    the first of them by default. `words` is what was fitted for the times and confidence of words.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Manifest:
     second: SecondPart | None = None
     decoders: tuple[str, ...] = (CTC,)
     transducer: TransducerPart | None = None
+    words: WordFit = UNFITTED
 
     @property
     def gives_encoder_out(self) -> bool:
@@ -138,6 +141,7 @@ def _manifest(values: Mapping[str, Any], path: Path) -> Manifest:
         second=_second(field("second", dict), path) if "second" in values else None,
         decoders=tuple(map(str, field("decoders", list))),
         transducer=_transducer(field("transducer", dict), path) if TRANSDUCER in values else None,
+        words=word_fit(values[WORDS], path) if WORDS in values else UNFITTED,
     )
     _check(manifest, path)
     return manifest

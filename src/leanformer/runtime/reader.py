@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from leanformer.decoder.search import Search
-from leanformer.runtime.segmenter import Token
 from leanformer.runtime.session import FloatArray
+from leanformer.runtime.words import Token
 
 
 class Reader:
@@ -26,7 +26,7 @@ class Reader:
     def tokens(self) -> list[Token]:
         """The best tokens so far, of those that it holds."""
         best = self._search.hypothesis(self._state)
-        return [Token(token, frame) for token, frame in zip(best.tokens, best.times, strict=True)]
+        return [Token(*one) for one in zip(best.tokens, best.times, best.log_probs, strict=True)]
 
     def finish(self) -> list[Token]:
         """Take out all tokens: no frame follows that could change them."""

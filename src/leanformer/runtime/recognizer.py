@@ -15,7 +15,13 @@ from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
 from leanformer.runtime.language_model import Fusion
-from leanformer.runtime.searching import find_transducer, make_search, usual_search, with_hotwords
+from leanformer.runtime.searching import (
+    find_transducer,
+    make_search,
+    search_kind,
+    usual_search,
+    with_hotwords,
+)
 from leanformer.runtime.session import Session
 from leanformer.runtime.stream import Stream
 from leanformer.runtime.transcript import Segment, Transcript
@@ -113,6 +119,11 @@ class Recognizer:
     def tokenizer(self) -> Tokenizer:
         """The model's word-pieces."""
         return self._tokenizer
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the confidence of words was fitted for this model and kind of search (`leanformer tune --words`)."""
+        return search_kind(self._search) in self._session.bundle.manifest.words.confidence
 
     def with_search(self, search: Search[Any]) -> Recognizer:
         """The same model with another search; the weights are shared."""

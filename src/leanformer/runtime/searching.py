@@ -10,6 +10,7 @@ from typing import Any
 from leanformer.decoder.biasing import Hotword
 from leanformer.decoder.ctc import GreedySearch
 from leanformer.decoder.ctc_beam import CtcBeamSearch
+from leanformer.decoder.language_model import LanguageModel
 from leanformer.decoder.scorer import Scorer
 from leanformer.decoder.search import Search
 from leanformer.decoder.transducer import Transducer, TransducerBeamSearch, TransducerGreedySearch
@@ -77,6 +78,16 @@ def make_search(
     if lm is not None:
         scorers.append(language_model(lm if isinstance(lm, Fusion) else Fusion(lm), tokenizer))
     return CtcBeamSearch(len(tokenizer), beam, scorers, tokenizer.blank_id)
+
+
+def search_kind(search: Search[Any]) -> str:
+    """What confidence is calibrated by: "greedy", "beam", "beam+lm", "transducer", "transducer beam", or "other"."""
+    if isinstance(search, CtcBeamSearch):
+        helped = any(isinstance(scorer, LanguageModel) for scorer in search.scorers)
+        return "beam+lm" if helped else "beam"
+    names = ((GreedySearch, "greedy"), (TransducerGreedySearch, "transducer"))
+    known = (*names, (TransducerBeamSearch, "transducer beam"))
+    return next((name for kind, name in known if isinstance(search, kind)), "other")
 
 
 def find_transducer(bundle: Bundle, decoder: str | None = None, threads: int = 1) -> Transducer | None:

@@ -8,12 +8,12 @@ stream that never ends holds only its open segment.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import Protocol
 
+from leanformer.runtime.confidence import IDENTITY, Calibration
 from leanformer.runtime.partial import Partial
-from leanformer.runtime.transcript import Segment, Word
+from leanformer.runtime.transcript import Segment
+from leanformer.runtime.word_times import FRAMES, WordTimes
+from leanformer.runtime.words import Pieces, Token, WordMaker
 
 # About the pause between two sentences read aloud.
 PAUSE_SECONDS = 1.0
@@ -21,113 +21,71 @@ PAUSE_SECONDS = 1.0
 LONGEST_SECONDS = 20.0
 
 
-class Pieces(Protocol):
-    """What the segmenter needs of a tokenizer."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of some tokens."""
-        ...
-
-    def starts_word(self, token: int) -> bool:
-        """Whether a token begins a new word."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token and the encoder frame that emitted it."""
-
-    id: int
-    frame: int
-
-
 class Segmenter:
     """Takes a stream's tokens in order; gives each segment as soon as it is complete."""
 
-    def __init__(self, pieces: Pieces, frame_seconds: float) -> None:
+    def __init__(
+        self,
+        pieces: Pieces,
+        frame_seconds: float,
+        times: WordTimes = FRAMES,
+        confidence: Calibration = IDENTITY,
+    ) -> None:
         self._pieces = pieces
-        self._frame_seconds = frame_seconds
+        self._maker = WordMaker(pieces, frame_seconds, times, confidence)
         self._pause = round(PAUSE_SECONDS / frame_seconds)
         self._longest = round(LONGEST_SECONDS / frame_seconds)
         self._open: list[Token] = []
+        self._before: int | None = None
+        "the last frame of the last word that was given"
 
     def push(self, token: Token) -> Segment | None:
         """Take the next token; returns the segment that ended before it, if one did."""
-        closed = self.flush() if self._ends_before(token) else None
+        closed = self._close(token.frame) if self._ends_before(token) else None
         self._open.append(token)
         return closed
 
     def idle(self, frame: int) -> Segment | None:
         """Say that no token was emitted before `frame`; returns the segment that this ends, if it does."""
         if self._open and frame - self._open[-1].frame >= self._pause:
-            return self.flush()
+            return self._close(frame)
         return None
 
     def flush(self, last_second: float = float("inf")) -> Segment | None:
         """End the open segment; None if it has no words. No word ends after `last_second`."""
-        words = tuple(words_of(self._open, self._pieces, self._frame_seconds, last_second))
+        return self._close(None, last_second)
+
+    def _close(self, after: int | None, last_second: float = float("inf")) -> Segment | None:
+        """End the open segment; the next token's frame is not before `after`, if that is known."""
+        if after is not None:  # no further: how long a pause lasts is not known when it closes a segment
+            after = min(after, self._open[-1].frame + self._pause)
+        spoken = self._maker.spoken(self._open)
+        words = self._maker.words(spoken, self._before, after, last_second)
         self._open = []
-        return Segment.of(words) if words else None
+        if not words:
+            return None
+        self._before = spoken[-1].last
+        return Segment.of(tuple(words))
 
     def partial(self, unsettled: Sequence[Token] = ()) -> Partial:
         """The text of the open segment, with tokens at its end that may still be taken back.
 
         Its stable words are those with another after them: a token may yet make the last one longer.
         """
-        whole = sum(map(len, _by_word(self._open, self._pieces)[:-1]))
+        whole = sum(map(len, self._maker.groups(self._open)[:-1]))
         return Partial(self._spell(self._open[:whole]), self._spell([*self._open[whole:], *unsettled]))
 
     def _spell(self, tokens: Sequence[Token]) -> str:
-        return " ".join(word.word for word in words_of(tokens, self._pieces, self._frame_seconds))
+        return " ".join(word.text for word in self._maker.spoken(tokens))
 
     def _ends_before(self, token: Token) -> bool:
         if not self._open:
             return False
-        length = token.frame - self._open[0].frame
+        length, gap = token.frame - self._open[0].frame, token.frame - self._open[-1].frame
+        if not gap:  # words of one frame share it
+            return False
         return (
-            token.frame - self._open[-1].frame >= self._pause
+            gap >= self._pause
             or (length >= self._longest and self._pieces.starts_word(token.id))
             or length >= 2 * self._longest  # noise spelled without a word boundary
         )
-
-
-def words_of(
-    tokens: Sequence[Token], pieces: Pieces, frame_seconds: float, last_second: float = float("inf")
-) -> list[Word]:
-    """The words that `tokens` spell.
-
-    A word starts with its first visible token's frame and ends one frame after its last one's, though not
-    after `last_second`, nor after the next word's start. A token that is only a word boundary has no part in a word's
-    times. Words of one frame, as a transducer may say them, share it.
-    """
-    words: list[Word] = []
-    for group in _by_word(tokens, pieces):
-        visible = [token for token in group if pieces.decode([token.id])]
-        if visible:
-            start = round(visible[0].frame * frame_seconds, 3)
-            end = min(round((visible[-1].frame + 1) * frame_seconds, 3), last_second)
-            words.append(Word(pieces.decode([token.id for token in group]), start, end))
-    return _apart(words)
-
-
-def _apart(words: list[Word]) -> list[Word]:
-    """The words, none beginning before the one before it ends."""
-    found: list[Word] = []
-    for start, group in groupby(words, key=lambda word: word.start):
-        same = list(group)
-        step = (same[-1].end - start) / len(same)
-        found += [
-            Word(word.word, round(start + place * step, 3), round(start + (place + 1) * step, 3))
-            for place, word in enumerate(same)
-        ]
-    pairs = pairwise(found)
-    return [Word(word.word, word.start, min(word.end, after.start)) for word, after in pairs] + found[-1:]
-
-
-def _by_word(tokens: Sequence[Token], pieces: Pieces) -> list[list[Token]]:
-    groups: list[list[Token]] = []
-    for token in tokens:
-        if not groups or pieces.starts_word(token.id):
-            groups.append([])
-        groups[-1].append(token)
-    return groups

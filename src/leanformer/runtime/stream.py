@@ -26,10 +26,12 @@ from leanformer.errors import AudioError, LeanformerError
 from leanformer.features.online import OnlineFbank
 from leanformer.runtime.partial import Partial
 from leanformer.runtime.reader import Reader
+from leanformer.runtime.searching import search_kind
 from leanformer.runtime.second_pass import SecondPass
-from leanformer.runtime.segmenter import Segmenter, Token
+from leanformer.runtime.segmenter import Segmenter
 from leanformer.runtime.session import FloatArray, Session
 from leanformer.runtime.transcript import Segment, Transcript
+from leanformer.runtime.words import Token
 from leanformer.text.tokenizer import Tokenizer
 
 _PIECE_SECONDS = 1  # a long array is worked through in pieces, so that only one piece is held twice
@@ -61,7 +63,12 @@ class Stream:
         self._filled = 0
         self._state = session.initial_state()
         self._early, self._final = Reader(search), Reader(search)
-        self._segmenter = Segmenter(tokenizer, manifest.subsampling_factor * spec.shift_ms / 1000)
+        self._segmenter = Segmenter(
+            tokenizer,
+            manifest.subsampling_factor * spec.shift_ms / 1000,
+            manifest.words.times,
+            manifest.words.calibration(search_kind(search)),
+        )
         self._segments: list[Segment] = []
         self._transcript: Transcript | None = None
 

@@ -1,4 +1,4 @@
-"""What a recogniser returns: words with their times, in segments."""
+"""What a recogniser returns: words with their times and confidence, in segments."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word; `start` and `end` in seconds from the beginning of the audio, start < end."""
+    """One word; `start` and `end` in seconds from the beginning of the audio, start < end.
+
+    `confidence` in [0, 1] is how likely the word is right by the sound alone (`runtime/confidence.py`).
+    """
 
     word: str
     start: float
     end: float
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
