@@ -20,7 +20,7 @@ def fuse_attention(model: onnx.ModelProto) -> int:
     """Replace what `SoftmaxAttention` was traced to, in place; returns how many layers there were."""
     intermediate = ir.from_proto(model)
     rule = pattern.RewriteRule(_traced, _fused, _is_traced)
-    count = rule.apply_to_model(intermediate)
+    count: int = rule.apply_to_model(intermediate)
     if count:
         model.CopyFrom(ir.to_proto(intermediate))
     return count
