@@ -24,8 +24,8 @@ def test_the_manifest_says_all_that_a_runtime_needs(bundle: Path) -> None:
     assert (manifest["default_chunk_ms"], manifest["max_chunk_ms"]) == (640, 10_240)
     assert manifest["inputs"]["features"] == {"shape": ["batch", "frames", 80], "dtype": "float32"}
     assert {
-        "input": "state_layers_1_1_keys",
-        "output": "next_state_layers_1_1_keys",
+        "input": "state_layers_2_1_keys",
+        "output": "next_state_layers_2_1_keys",
         "shape": ["batch", 5, 16],
         "dtype": "float32",
     } in manifest["state"]

@@ -123,5 +123,5 @@ def test_the_performers_state_depends_on_no_context(mixed: Step) -> None:
         for left in (LEFT, 50)
     ]
     sums = [{name: shape for name, shape in one.items() if "sums" in name} for one in shapes]
-    assert sums[0] == sums[1] == {"layers_4_1_sums": (2, 6, 9), "layers_5_1_sums": (2, 6, 3)}
+    assert sums[0] == sums[1] == {"layers_4_0_sums": (2, 6, 9), "layers_5_0_sums": (2, 6, 3)}
     assert shapes[0] != shapes[1]

@@ -32,11 +32,12 @@ def test_names_and_shapes_come_from_the_state_tree(step: Step) -> None:
         "subsampling_caches_2": (1, 4, 20),
         "layers_0_1_keys": (5, 16),
         "layers_0_1_values": (5, 16),
-        "layers_1_1_keys": (5, 16),
-        "layers_1_1_values": (5, 16),
         "layers_filled": (),
-        **{f"layers_{depth}_2_cache": (4, 16) for depth in range(2)},
-        "layers_2_1_cache": (4, 16),
+        "layers_0_2_cache": (4, 16),
+        "layers_1_1_cache": (4, 16),
+        "layers_2_1_keys": (5, 16),
+        "layers_2_1_values": (5, 16),
+        "layers_2_2_cache": (4, 16),
     }
 
 
