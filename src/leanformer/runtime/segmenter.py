@@ -44,11 +44,11 @@ class Token:
 class Segmenter:
     """Takes a stream's tokens in order; gives each segment as soon as it is complete."""
 
-    def __init__(self, pieces: Pieces, frame_seconds: float) -> None:
+    def __init__(self, pieces: Pieces, frame_seconds: float, longest: float = LONGEST_SECONDS) -> None:
         self._pieces = pieces
         self._frame_seconds = frame_seconds
         self._pause = round(PAUSE_SECONDS / frame_seconds)
-        self._longest = round(LONGEST_SECONDS / frame_seconds)
+        self._longest = round(longest / frame_seconds)
         self._open: list[Token] = []
 
     def push(self, token: Token) -> Segment | None:
