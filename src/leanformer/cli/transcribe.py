@@ -45,6 +45,9 @@ class Options:
     first_pass: Annotated[bool, Parameter(negative=())] = False
     "Leave the second pass out, if the model has one: final words come sooner, with more errors."
 
+    endpoint: Annotated[bool, Parameter(negative="--no-endpoint")] = True
+    "Begin anew after each pause, as the model learnt it. Otherwise a recording is one utterance, however long."
+
     jobs: Annotated[int, Parameter(name=["--jobs", "-j"]), _AtLeastOne] = 1
     "Files to work on at the same time; the threads share one copy of the weights."
 
@@ -82,7 +85,7 @@ def transcribe(
     # Here, not above, for a quick --help.
     from leanformer.cli.display import display_for
     from leanformer.cli.work import Task, Work
-    from leanformer.runtime.recognizer import Recognizer
+    from leanformer.runtime.recognizer import DEFAULT_ENDPOINT, Recognizer
 
     recognizer = Recognizer.load(
         options.model,
@@ -94,7 +97,8 @@ def transcribe(
     tasks = [Task(source, target) for source, target in zip(sources, _targets(sources, options), strict=True)]
     audio_seconds = busy_seconds = 0.0
     with display_for(sources, options.live) as display:
-        work = Work(recognizer, display, options.format, options.raw_rate, options.real_time, shared)
+        how = DEFAULT_ENDPOINT if options.endpoint else None
+        work = Work(recognizer, display, options.format, options.raw_rate, options.real_time, shared, how)
         for done in work.in_order(tasks, options.jobs):
             if done.text:
                 with display.hidden():

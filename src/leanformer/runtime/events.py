@@ -10,7 +10,7 @@ from leanformer.runtime.transcript import Segment
 
 @dataclass(frozen=True, slots=True)
 class PartialText:
-    """The text of the open segment has changed; `time` is what was heard so far, in seconds."""
+    """The text of the open segment has changed (a `Final` empties it); `time` is what was heard so far, in seconds."""
 
     text: Partial
     time: float

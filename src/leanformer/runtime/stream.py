@@ -22,7 +22,7 @@ from leanformer.errors import AudioError, LeanformerError
 from leanformer.runtime.endpoint import Endpointing
 from leanformer.runtime.events import Endpoint, Event, Final, PartialText
 from leanformer.runtime.flow import Cut, Flow, Found, Unbroken
-from leanformer.runtime.partial import Partial
+from leanformer.runtime.partial import NOTHING, Partial
 from leanformer.runtime.segmenter import LONGEST_SECONDS, Segmenter, Token
 from leanformer.runtime.session import Session
 from leanformer.runtime.transcript import Segment, Transcript
@@ -56,7 +56,7 @@ class Stream:
         longest = LONGEST_SECONDS if endpoint is None else endpoint.longest
         self._segmenter = Segmenter(tokenizer, factor * spec.shift_ms / 1000, longest)
         self._done: list[Segment | Endpoint] = []
-        self._told = Partial("", "")
+        self._told = NOTHING
         self._transcript: Transcript | None = None
 
     def accept_waveform(self, samples: NDArray[Any], sample_rate: int) -> None:
@@ -111,9 +111,11 @@ class Stream:
         """
         events: list[Event] = [Final(one) if isinstance(one, Segment) else one for one in self._done]
         self._done = []
-        text = self.partial
-        # A new segment may begin with the words of the last.
-        if text != self._told or (text and any(isinstance(event, Final) for event in events)):
+        if any(isinstance(event, Final) for event in events):
+            self._told = (
+                NOTHING  # what was told of is now complete; what is open may begin with the same words
+            )
+        if (text := self.partial) != self._told:
             events.append(PartialText(text, round(self.duration, 3)))
         self._told = text
         return tuple(events)
