@@ -90,7 +90,7 @@ class Screen:
     def __init__(self) -> None:
         self.seen = bytearray()
         self._ours, self.theirs = pty.openpty()
-        self._watcher = threading.Thread(target=self._watch)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
     def wait_for(self, piece: bytes) -> None:
@@ -129,7 +129,11 @@ def test_on_a_terminal_words_are_redrawn_and_ctrl_c_keeps_the_last(
     assert process.stdin is not None
     process.stdin.write(raw(spoken))
     process.stdin.flush()
-    screen.wait_for(early.partial.stable.encode())
+    try:
+        screen.wait_for(early.partial.stable.encode())
+    except AssertionError:
+        process.kill()
+        raise
     assert expected.encode() not in screen.seen
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)

