@@ -114,7 +114,7 @@ def test_a_broken_import_is_no_missing_extra(verb: Callable[..., None]) -> None:
     ("arguments", "message"),
     [
         (["trnscribe"], "unknown command 'trnscribe': did you mean 'transcribe'?"),
-        (["qqq"], "unknown command 'qqq': the commands are transcribe, evaluate, "),
+        (["qqq"], "unknown command 'qqq': the commands are transcribe, mic, evaluate, "),
         (["transcribe"], "requires an argument. See `leanformer transcribe --help`."),
         (["transcribe", "a.wav", "--frmat", "json"], "Unknown option: --frmat. Did you mean --format?"),
         (["transcribe", "a.wav", "--jobs", "0"], "Invalid value \"0\" for --jobs"),

@@ -23,6 +23,7 @@ import soundfile
 
 from leanformer import Recognizer
 from leanformer.cli.app import main
+from leanformer.runtime.recognizer import DEFAULT_ENDPOINT
 
 RATE = 16_000
 Run = Callable[..., tuple[int, str, str]]
@@ -63,7 +64,7 @@ def command(bundle: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -
 def text(bundle_folder: Path, speech: np.ndarray) -> str:
     """What the two sentences come out as, a line each."""
     stored = (speech * 32_768).round().clip(-32_768, 32_767).astype(np.int16)
-    transcript = Recognizer.load(bundle_folder).transcribe(stored)
+    transcript = Recognizer.load(bundle_folder).transcribe(stored, endpoint=DEFAULT_ENDPOINT)
     return "".join(f"{segment.text}\n" for segment in transcript.segments)
 
 
@@ -79,6 +80,15 @@ def raw(samples: np.ndarray) -> bytes:
 def test_a_file(folder: Path, run: Run, text: str) -> None:
     assert run("a.wav") == (0, text, "")
     assert text.count("\n") == 2
+
+
+def test_without_endpoints_a_recording_is_one_utterance(
+    folder: Path, run: Run, text: str, bundle_folder: Path
+) -> None:
+    code, out, err = run("a.wav", "--no-endpoint")
+    assert (code, err) == (0, "")
+    assert out.replace("\n", " ").strip() == Recognizer.load(bundle_folder).transcribe("a.wav").text
+    assert out != text
 
 
 def test_several_files_say_whose_lines_they_are(folder: Path, run: Run, text: str) -> None:
@@ -140,7 +150,7 @@ def test_json(folder: Path, run: Run, text: str, bundle_folder: Path) -> None:
     first, second = (json.loads(line) for line in out.splitlines())
     assert code == 0
     assert (first["file"], second["file"]) == ("a.wav", "b.flac")
-    expected = Recognizer.load(bundle_folder).transcribe("a.wav").to_dict()
+    expected = Recognizer.load(bundle_folder).transcribe("a.wav", endpoint=DEFAULT_ENDPOINT).to_dict()
     del first["file"]
     assert first == json.loads(json.dumps(expected))
 

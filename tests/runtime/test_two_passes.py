@@ -252,7 +252,7 @@ def test_memory_does_not_grow_with_the_stream(recognizer: Recognizer, speech: np
     def hear_a_while() -> int:
         stream.accept_waveform(speech, RATE)
         stream.take_segments()
-        assert len(stream._early.tokens) <= CHUNK + LOOKAHEAD
+        assert len(stream._flow.utterance._early.tokens) <= CHUNK + LOOKAHEAD
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()

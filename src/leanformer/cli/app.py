@@ -41,6 +41,7 @@ class Verb:
 
 VERBS = (
     Verb("transcribe", "Write down the speech in files, folders or standard input."),
+    Verb("mic", "Write down what is spoken into a microphone, live.", "mic"),
     Verb("evaluate", "Measure a bundle's word error rate and speed on transcribed speech.", "evaluate"),
     Verb("lm", "Build a language model from text."),
     Verb("tune", "Find how much a language model should count, on transcribed speech.", "evaluate"),

@@ -45,6 +45,9 @@ class Options:
     first_pass: Annotated[bool, Parameter(negative=())] = False
     "Leave the second pass out, if the model has one: final words come sooner, with more errors."
 
+    endpoint: Annotated[bool, Parameter(negative="--no-endpoint")] = True
+    "Begin anew after each pause, as the model learnt it. Otherwise a recording is one utterance, however long."
+
     jobs: Annotated[int, Parameter(name=["--jobs", "-j"]), _AtLeastOne] = 1
     "Files to work on at the same time; the threads share one copy of the weights."
 
@@ -90,7 +93,7 @@ def transcribe(
     # Here, not above, for a quick --help.
     from leanformer.cli.display import display_for
     from leanformer.cli.work import Task, Work
-    from leanformer.runtime.recognizer import Recognizer
+    from leanformer.runtime.recognizer import DEFAULT_ENDPOINT, Recognizer
 
     recognizer = Recognizer.load(
         options.model,
@@ -110,6 +113,7 @@ def transcribe(
             options.real_time,
             shared,
             options.doubtful or 0.0,
+            DEFAULT_ENDPOINT if options.endpoint else None,
         )
         for done in work.in_order(tasks, options.jobs):
             if done.text:

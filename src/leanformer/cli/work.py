@@ -20,6 +20,7 @@ from leanformer.cli.outcome import in_words
 from leanformer.cli.outputs import Growing, Output, Plain, replacing
 from leanformer.cli.sources import Source
 from leanformer.errors import LeanformerError
+from leanformer.runtime.endpoint import Endpointing
 from leanformer.runtime.formats import Format, render
 from leanformer.runtime.recognizer import Recognizer
 from leanformer.runtime.stream import Stream
@@ -73,6 +74,7 @@ class Work:
     real_time: bool
     shared: bool
     doubtful: float = 0.0
+    endpoint: Endpointing | None = None
 
     def in_order(self, tasks: Sequence[Task], jobs: int) -> Iterator[Done]:
         """Do `jobs` tasks at a time; give the outcomes in the order of the tasks."""
@@ -88,7 +90,7 @@ class Work:
             pool.shutdown(cancel_futures=True)
 
     def _do(self, task: Task, stop: threading.Event) -> Done:
-        stream, clock, held = self.recognizer.stream(), Clock(), io.StringIO()
+        stream, clock, held = self.recognizer.stream(endpoint=self.endpoint), Clock(), io.StringIO()
         try:
             if task.target is not None:
                 with replacing(task.target) as file:

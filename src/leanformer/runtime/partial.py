@@ -20,3 +20,7 @@ class Partial(str):
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
         """For copies and pickles."""
         return self.stable, self.tail
+
+
+NOTHING = Partial("", "")
+"""Before anything was said."""

@@ -12,10 +12,12 @@ from leanformer.runtime.words import Token
 class Reader:
     """Frames in, tokens out. It holds the tokens that nobody has taken out yet."""
 
-    def __init__(self, search: Search[Any]) -> None:
+    def __init__(self, search: Search[Any], start: int = 0) -> None:
+        """`start` is the stream's encoder frame at which the search begins."""
         self._search = search
         self._state = search.initial_state()
-        self.frames = 0
+        self._start = start
+        self.frames = start
 
     def read(self, frames: FloatArray) -> None:
         """Search on, through (T, V or D)."""
@@ -26,7 +28,8 @@ class Reader:
     def tokens(self) -> list[Token]:
         """The best tokens so far, of those that it holds."""
         best = self._search.hypothesis(self._state)
-        return [Token(*one) for one in zip(best.tokens, best.times, best.log_probs, strict=True)]
+        found = zip(best.tokens, best.times, best.log_probs, strict=True)
+        return [Token(token, self._start + time, log_prob) for token, time, log_prob in found]
 
     def finish(self) -> list[Token]:
         """Take out all tokens: no frame follows that could change them."""

@@ -14,6 +14,8 @@ from leanformer.decoder.biasing import Hotword
 from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
+from leanformer.runtime.endpoint import Endpointing
+from leanformer.runtime.events import Event, Final, PartialText
 from leanformer.runtime.language_model import Fusion
 from leanformer.runtime.searching import (
     find_transducer,
@@ -26,6 +28,8 @@ from leanformer.runtime.session import Session
 from leanformer.runtime.stream import Stream
 from leanformer.runtime.transcript import Segment, Transcript
 from leanformer.text.tokenizer import Tokenizer
+
+DEFAULT_ENDPOINT = Endpointing()
 
 
 class Recognizer:
@@ -129,31 +133,46 @@ class Recognizer:
         """The same model with another search; the weights are shared."""
         return Recognizer(self._session, self._tokenizer, search, self.chunk_ms, self._second)
 
-    def stream(self, *, first_pass_only: bool = False, hotwords: Sequence[Hotword] = ()) -> Stream:
+    def stream(
+        self,
+        *,
+        first_pass_only: bool = False,
+        hotwords: Sequence[Hotword] = (),
+        endpoint: Endpointing | None = None,
+    ) -> Stream:
         """A new stream: it holds only its own state. It may do without the second pass, if there is one.
 
         Args:
             first_pass_only: words come sooner, and are worse.
             hotwords: phrases to expect in this stream, beside those of all streams, or (phrase, weight).
+            endpoint: when the speaker has finished, and the model begins anew; None for a stream without such ends.
 
         Raises:
-            ConfigError: hotwords without a beam search, or one that the model cannot write.
+            ConfigError: hotwords without a beam search, or one that the model cannot write; a voice detector for
+                another sample rate.
         """
         second = None if first_pass_only else self._second
         search = with_hotwords(self._search, hotwords, self._tokenizer)
-        return Stream(self._session, self._tokenizer, search, self.chunk_ms, second)
+        return Stream(self._session, self._tokenizer, search, self.chunk_ms, second, endpoint)
 
-    def transcribe(self, audio: str | Path | NDArray[Any], sample_rate: int | None = None) -> Transcript:
+    def transcribe(
+        self,
+        audio: str | Path | NDArray[Any],
+        sample_rate: int | None = None,
+        *,
+        endpoint: Endpointing | None = None,
+    ) -> Transcript:
         """Transcribe a file or an array; memory does not grow with its length, but for the text.
 
         Args:
             audio: path of any file that libsndfile reads, or samples as for `Stream.accept_waveform`.
             sample_rate: of an array; None means the model's own rate. A file brings its own.
+            endpoint: as for `stream`: recordings of minutes and hours are understood better with it.
 
         Raises:
             AudioError: the file cannot be read, or the samples cannot be used.
         """
-        stream = self.stream()
+        stream = self.stream(endpoint=endpoint)
         if isinstance(audio, str | Path):
             for block in read_blocks(audio, sample_rate=self.sample_rate):
                 stream.accept_waveform(block, self.sample_rate)
@@ -164,15 +183,41 @@ class Recognizer:
             stream.accept_waveform(samples, sample_rate or self.sample_rate)
         return stream.finish()
 
-    def segments(self, blocks: Iterable[NDArray[Any]], sample_rate: int | None = None) -> Iterator[Segment]:
+    def segments(
+        self,
+        blocks: Iterable[NDArray[Any]],
+        sample_rate: int | None = None,
+        *,
+        endpoint: Endpointing | None = None,
+    ) -> Iterator[Segment]:
         """Transcribe blocks of samples as they come, and give each segment as soon as it is complete.
 
         Args:
             blocks: pieces of one recording, of any size, as for `Stream.accept_waveform`.
             sample_rate: of the blocks; None means the model's own rate.
+            endpoint: as for `stream`.
         """
-        stream = self.stream()
+        for event in self.events(blocks, sample_rate, endpoint=endpoint):
+            if isinstance(event, Final):
+                yield event.segment
+
+    def events(
+        self,
+        blocks: Iterable[NDArray[Any]],
+        sample_rate: int | None = None,
+        *,
+        endpoint: Endpointing | None = DEFAULT_ENDPOINT,
+    ) -> Iterator[Event]:
+        """Transcribe blocks of samples as they come, and tell what happens: changed text, segments, endpoints.
+
+        Args:
+            blocks: pieces of one recording, of any size, as for `Stream.accept_waveform`.
+            sample_rate: of the blocks; None means the model's own rate.
+            endpoint: as for `stream`; None for no endpoints.
+        """
+        stream = self.stream(endpoint=endpoint)
         for block in blocks:
             stream.accept_waveform(block, sample_rate or self.sample_rate)
-            yield from stream.take_segments()
-        yield from stream.finish().segments
+            yield from stream.take_events()
+        stream.finish()
+        yield from (event for event in stream.take_events() if not isinstance(event, PartialText))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from leanformer.decoder.search import Reads
@@ -43,6 +45,12 @@ class SecondPass:
         while self._held:
             found.append(self._step())
         return found
+
+    def copy(self) -> SecondPass:
+        """The same once more: what happens to one does not happen to the other."""
+        other = copy(self)
+        other._frames = self._frames.copy()
+        return other
 
     def _step(self) -> FloatArray:
         """Run the chunk that the frames begin with, and leave what comes after it; it need not be full."""

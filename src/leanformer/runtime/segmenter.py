@@ -30,11 +30,12 @@ class Segmenter:
         frame_seconds: float,
         times: WordTimes = FRAMES,
         confidence: Calibration = IDENTITY,
+        longest: float = LONGEST_SECONDS,
     ) -> None:
         self._pieces = pieces
         self._maker = WordMaker(pieces, frame_seconds, times, confidence)
         self._pause = round(PAUSE_SECONDS / frame_seconds)
-        self._longest = round(LONGEST_SECONDS / frame_seconds)
+        self._longest = round(longest / frame_seconds)
         self._open: list[Token] = []
         self._before: int | None = None
         "the last frame of the last word that was given"

@@ -1,20 +1,16 @@
 """One speaker's stream: samples in, words out, in any pieces.
 
-    samples -> resampler -> filter bank -> whole chunks of frames -> session step -> search -> segments
+    samples -> resampler -> flow: filter bank -> utterances -> tokens -> segments
 
-With a second pass, the words of the first are shown until those of the second are there, which stay:
-
-    session step -> search -> tail of the partial text
-                 -> second pass, later -> search -> segments
-
-The model only ever sees whole chunks, cut by counting frames from the stream's beginning, so the text does
-not depend on the pieces in which the samples came. What is held between two pieces has a fixed size, but for
-the segments that nobody has taken yet.
+The model only ever sees whole chunks, cut by counting frames from an utterance's beginning, and utterances are cut by
+counting samples from the stream's, so the text does not depend on the pieces in which the samples came. What is held
+between two pieces has a fixed size, but for the segments and endpoints that nobody has taken yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,14 +19,15 @@ from numpy.typing import NDArray
 from leanformer.audio.samples import StreamResampler, as_float_mono, check_rate
 from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, LeanformerError
-from leanformer.features.online import OnlineFbank
-from leanformer.runtime.partial import Partial
-from leanformer.runtime.reader import Reader
+from leanformer.runtime.endpoint import Endpointing
+from leanformer.runtime.events import Endpoint, Event, Final, PartialText
+from leanformer.runtime.flow import Cut, Flow, Found, Unbroken
+from leanformer.runtime.partial import NOTHING, Partial
 from leanformer.runtime.searching import search_kind
-from leanformer.runtime.second_pass import SecondPass
-from leanformer.runtime.segmenter import Segmenter
-from leanformer.runtime.session import FloatArray, Session
+from leanformer.runtime.segmenter import LONGEST_SECONDS, Segmenter
+from leanformer.runtime.session import Session
 from leanformer.runtime.transcript import Segment, Transcript
+from leanformer.runtime.utterance import Utterance
 from leanformer.runtime.words import Token
 from leanformer.text.tokenizer import Tokenizer
 
@@ -48,28 +45,26 @@ class Stream:
         search: Search[Any],
         chunk_ms: int,
         second: Session | None = None,
+        endpoint: Endpointing | None = None,
     ) -> None:
         manifest = session.bundle.manifest
-        spec = manifest.features
-        self._session = session
-        self._second = None if second is None else SecondPass(second, search.reads)
-        self._reads = search.reads
+        spec, factor = manifest.features, manifest.subsampling_factor
         self._rate = spec.sample_rate
         self._resampler: StreamResampler | None = None
         self._rate_in = 0
         self._samples_in = 0
-        self._fbank = OnlineFbank(spec)
-        self._chunk = np.zeros((1, round(chunk_ms / spec.shift_ms), spec.num_mel_bins), np.float32)
-        self._filled = 0
-        self._state = session.initial_state()
-        self._early, self._final = Reader(search), Reader(search)
+        begin = partial(Utterance, session, search, round(chunk_ms / spec.shift_ms), second)
+        self._flow: Flow = Unbroken(begin, spec) if endpoint is None else Cut(begin, spec, factor, endpoint)
+        longest = LONGEST_SECONDS if endpoint is None else endpoint.longest
         self._segmenter = Segmenter(
             tokenizer,
-            manifest.subsampling_factor * spec.shift_ms / 1000,
+            factor * spec.shift_ms / 1000,
             manifest.words.times,
             manifest.words.calibration(search_kind(search)),
+            longest,
         )
-        self._segments: list[Segment] = []
+        self._done: list[Segment | Endpoint] = []
+        self._told = NOTHING
         self._transcript: Transcript | None = None
 
     def accept_waveform(self, samples: NDArray[Any], sample_rate: int) -> None:
@@ -104,8 +99,7 @@ class Stream:
 
         The tail is the last word, which may still grow, and with a second pass all that it has not heard yet.
         """
-        early = [token for token in self._early.tokens if token.frame >= self._final.frames]
-        open_text = self._segmenter.partial([*self._final.tokens, *early])
+        open_text = self._segmenter.partial(self._flow.utterance.tokens)
         stable = (*(segment.text for segment in self._segments), open_text.stable)
         return Partial(" ".join(text for text in stable if text), open_text.tail)
 
@@ -115,8 +109,24 @@ class Stream:
         Whoever writes a long stream's text as it goes keeps the stream's memory constant with this.
         """
         taken = tuple(self._segments)
-        self._segments = []
+        self._done = []
         return taken
+
+    def take_events(self) -> tuple[Event, ...]:
+        """Give what has happened since the last call, and forget it, as `take_segments` does.
+
+        Segments that are complete and endpoints, in order; then the text of the open segment, if it has changed.
+        """
+        events: list[Event] = [Final(one) if isinstance(one, Segment) else one for one in self._done]
+        self._done = []
+        if any(isinstance(event, Final) for event in events):
+            self._told = (
+                NOTHING  # what was told of is now complete; what is open may begin with the same words
+            )
+        if (text := self.partial) != self._told:
+            events.append(PartialText(text, round(self.duration, 3)))
+        self._told = text
+        return tuple(events)
 
     def finish(self) -> Transcript:
         """Hear what is still buffered and return the transcript of all segments not taken.
@@ -126,17 +136,15 @@ class Stream:
         if self._transcript is None:
             if self._resampler is not None:
                 self._hear(np.zeros(0, np.float32), last=True)
-            self._fbank.finish()
-            self._buffer(self._fbank.pop())
-            if self._filled:
-                self._step()
-            if self._second is not None:
-                self._settle(self._second.finish())
-            self._push(self._final.finish())
+            self._follow(self._flow.finish())
             duration = round(self.duration, 3)
             self._close(self._segmenter.flush(duration))
-            self._transcript = Transcript(tuple(self._segments), duration)
+            self._transcript = Transcript(self._segments, duration)
         return self._transcript
+
+    @property
+    def _segments(self) -> tuple[Segment, ...]:
+        return tuple(one for one in self._done if isinstance(one, Segment))
 
     def _open_resampler(self, sample_rate: int) -> None:
         if self._resampler is None:
@@ -150,46 +158,23 @@ class Stream:
 
     def _hear(self, mono: NDArray[np.float32], last: bool = False) -> None:
         assert self._resampler is not None
-        self._fbank.accept(self._resampler.push(mono, last=last))
-        self._buffer(self._fbank.pop())
+        self._follow(self._flow.hear(self._resampler.push(mono, last=last)))
 
-    def _buffer(self, frames: NDArray[np.float32]) -> None:
-        """Put (n, F) frames into the chunk, and run the model whenever it is full."""
-        size = self._chunk.shape[1]
-        while len(frames):
-            taken = frames[: size - self._filled]
-            self._chunk[0, self._filled : self._filled + len(taken)] = taken
-            self._filled += len(taken)
-            frames = frames[len(taken) :]
-            if self._filled == size:
-                self._step()
-
-    def _step(self) -> None:
-        """Run the model on the frames in the chunk; the last chunk of a stream need not be full."""
-        self._chunk[:, self._filled :] = 0
-        self._filled, size = 0, np.array([self._filled], np.int64)
-        if self._second is None:
-            found, valid, self._state = self._session.step(self._chunk, size, self._state, self._reads)
-            self._settle([found[0, : valid[0]]])
-            return
-        log_probs, encoded, valid, self._state = self._session.step_encoded(self._chunk, size, self._state)
-        self._early.read((log_probs if self._reads == "log_probs" else encoded)[0, : valid[0]])
-        self._settle(self._second.push(encoded[0, : valid[0]]))
-
-    def _settle(self, frames: Sequence[FloatArray]) -> None:
-        """Read what the last pass gave, each (T, V or D); the words of the first at these frames are of no more use."""
-        for some in frames:
-            self._final.read(some)
-            self._push(self._final.take())
-        self._early.take(before=self._final.frames)
-        if not self._final.tokens:
-            self._close(self._segmenter.idle(self._final.frames))
+    def _follow(self, found: Iterable[Found]) -> None:
+        for one in found:
+            if isinstance(one, Endpoint):
+                self._close(self._segmenter.flush())
+                self._done.append(one)
+            else:
+                self._push(one)
 
     def _push(self, tokens: Sequence[Token]) -> None:
         """Take tokens that will not change."""
         for token in tokens:
             self._close(self._segmenter.push(token))
+        if not self._flow.utterance.open:
+            self._close(self._segmenter.idle(self._flow.utterance.read))
 
     def _close(self, segment: Segment | None) -> None:
         if segment is not None:
-            self._segments.append(segment)
+            self._done.append(segment)
