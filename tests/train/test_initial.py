@@ -46,13 +46,24 @@ def test_another_kind_of_attention_begins_with_the_same_projections(
 ) -> None:
     block = {**TINY["model"]["encoder"]["blocks"][0], "attention": {"kind": "performer", "heads": 2}}
     with caplog.at_level(logging.INFO):
-        train(changed(blocks=[block]), [DATA], tmp_path / "run", initial=first_run)
+        train(changed(blocks=[block]), [DATA], tmp_path / "run", initial=first_run, partial=True)
     given, taken = weights(first_run), weights(tmp_path / "run")
     fresh = {name for name in taken if not torch.equal(taken[name], given.get(name, torch.zeros(0)))}
     assert {name.rsplit(".", 1)[1] for name in fresh} == {"forgetting", "directions"}
     assert "tensors taken over" in caplog.text
     assert "forgetting" in caplog.text
     assert "begin afresh" in caplog.text
+
+
+def test_an_encoder_that_fits_in_part_is_refused_unless_that_is_meant(
+    first_run: Path, tmp_path: Path
+) -> None:
+    block = {**TINY["model"]["encoder"]["blocks"][0], "kernel_size": 7}
+    with pytest.raises(ConfigError, match=r"depthwise\.weight.*add --partial"):
+        train(changed(blocks=[block]), [DATA], tmp_path / "run", initial=first_run)
+    assert not list_checkpoints(tmp_path / "run")
+    train(changed(blocks=[block]), [DATA], tmp_path / "run", initial=first_run, partial=True)
+    assert list_checkpoints(tmp_path / "run")
 
 
 def test_a_model_of_other_sizes_is_refused(first_run: Path, tmp_path: Path) -> None:

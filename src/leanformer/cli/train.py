@@ -20,7 +20,8 @@ def train(
     data: Annotated[tuple[Path, ...], _Several] = (),
     changes: Annotated[tuple[str, ...], _Several, Parameter(name="--set")] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    initial: Annotated[Path | None, Parameter(name="--from")] = None,
+    initial: Annotated[Path | None, Parameter(name=["--from", "--init-from"])] = None,
+    partial: Annotated[bool, Parameter(negative=())] = False,
     resume: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Train a recogniser from a recipe.
@@ -32,8 +33,9 @@ def train(
         data: Corpora, or folders of corpora. Default: $LEANFORMER_DATA, else ../shared/data.
         changes: KEY=VALUE pairs that replace values of the recipe, as in optimizer.peak_rate=1e-3.
         output: The folder for checkpoints and logs. Default: runs/NAME, with the recipe's name.
-        initial: A checkpoint, a run's folder or a bundle (also "default") to begin with: its tokenizer, and its
-            weights as far as they fit.
+        initial: A checkpoint, a run's folder or a bundle (also "default") to begin with: its tokenizer and its
+            weights. Outputs and a second pass may be new, the encoder has to be the same.
+        partial: With --from, take what fits of another encoder.
         resume: Go on from the newest checkpoint in that folder. What changed in the recipe is shown.
     """
     let_threads_sleep()
@@ -42,6 +44,8 @@ def train(
 
     if resume and initial:
         raise UsageError("--resume goes on with the weights of the run itself; leave --from out")
+    if partial and not initial:
+        raise UsageError("--partial is about the weights to begin with: add --from")
     chosen = load_recipe(recipe, changes)
     run = output or Path("runs") / chosen.name
 
@@ -52,9 +56,9 @@ def train(
 
     on_terminal = log_to_standard_error()
     try:
-        best = train_run(
-            chosen, data or (default_data_folder(),), run, resume, Bar() if on_terminal else Lines(), initial
-        )
+        display = Bar() if on_terminal else Lines()
+        folders = data or (default_data_folder(),)
+        best = train_run(chosen, folders, run, resume, display, initial, partial)
     except Interrupted as interrupted:
         say(str(interrupted), f"to go on: {resume_command('train', recipe, data, changes, run)}")
         return 128 + interrupted.signal_number

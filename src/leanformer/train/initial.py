@@ -1,7 +1,7 @@
 """Starting a run from the weights of another: fine-tuning, or going on after a pass such as `swap_attention`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,28 +61,39 @@ def read_initial(path: Path) -> Initial:
     return Initial(str(path), weights, tokenizer, stored.get("posterior_bank"))
 
 
-def take_weights(model: SpeechModel, initial: Initial) -> None:
+def take_weights(model: SpeechModel, initial: Initial, partial: bool = False) -> None:
     """Give `model` every weight that has the same name and shape in both; the others stay fresh.
 
-    What one of the two lacks is told on the log.
+    What one of the two lacks is told on the log. Without `partial`, that may be outputs and a second pass, but nothing
+    of the encoder: half an encoder that is trained and half that is not is seldom what was meant.
 
     Raises:
-        ConfigError: nothing fits, so `initial` is a model of another kind.
+        ConfigError: the encoders differ, or with `partial`, nothing of them fits.
     """
     own, found = model.state_dict(), initial.weights
     fitting = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
+    fresh, unused = [n for n in own if n not in fitting], [n for n in found if n not in fitting]
     if not any(name.startswith("encoder.blocks.") and value.dim() > 1 for name, value in fitting.items()):
         raise ConfigError(
             f"{initial.source}: no weight of this model fits the recipe's encoder; give one that was trained with "
             "blocks of the same sizes, or change the recipe"
         )
+    differing = [name for name in dict.fromkeys((*fresh, *unused)) if name.startswith("encoder.")]
+    if differing and not partial:
+        raise ConfigError(
+            f"{initial.source}: its encoder is not the recipe's: {_listed(differing)} are of one of them only, or of "
+            "other shapes; make the recipe's [model.encoder] like it, or add --partial to take over what fits"
+        )
     model.load_state_dict({**own, **fitting})
     _LOG.info("%s: %d of %d tensors taken over", initial.source, len(fitting), len(own))
-    fresh, unused = [n for n in own if n not in fitting], [n for n in found if n not in fitting]
     for names, fate in ((fresh, "begin afresh"), (unused, "are not used")):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            _LOG.info("  %s%s %s", ", ".join(names[:_SHOWN]), more, fate)
+            _LOG.info("  %s %s", _listed(names), fate)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def take_bank(speaker: TextSpeaker | None, initial: Initial) -> None:

@@ -30,6 +30,7 @@ def train(
     resume: bool = False,
     display: Display | None = None,
     initial: Path | None = None,
+    partial: bool = False,
 ) -> Path:
     """Train, and return the path of the best checkpoint on dev (the last one if there is no dev data).
 
@@ -39,7 +40,8 @@ def train(
         run: where checkpoints, TensorBoard logs and the recipe go.
         resume: go on from the newest whole checkpoint in `run`.
         display: where figures are shown; by default lines in the log.
-        initial: a checkpoint, the folder of a run, or a bundle, to take tokenizer and weights from as far as they fit.
+        initial: a checkpoint, the folder of a run, or a bundle, to take tokenizer and weights from.
+        partial: take what fits of an encoder that is not the recipe's.
 
     Raises:
         CheckpointError: `run` holds checkpoints and `resume` is off, or none that can be used and it is on;
@@ -62,7 +64,7 @@ def train(
     for line in describe(prepared, model, usable):
         _LOG.info("%s", line)
     if given:
-        take_weights(model, given)
+        take_weights(model, given, partial)
     plan = _plan(prepared, run)
     if start and stored:
         compare(stored, plan, model, start)
