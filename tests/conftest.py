@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,12 @@ SECOND = {
     "graphs": {"int8": {"file": "second.int8.onnx"}},
     "state": [_state("seen", 1)],
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Ctrl-C works here and in what tests start, though a shell may have begun all this in the background, without."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

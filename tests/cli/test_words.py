@@ -182,9 +182,10 @@ def test_doubtful_words_are_marked(folder: Path, run: Run, own_bundle: Path) -> 
     middle = sorted(word.confidence for word in words)[len(words) // 2]
     doubtful = sum(word.confidence < middle for word in words)
     assert 0 < doubtful < len(words)
+    command = "transcribe", audio, "--model", own_bundle, "--no-endpoint"
     for kind, mark in (("srt", "<i>"), ("vtt", "<c.doubtful>")):
-        code, out, _ = run("transcribe", audio, "--model", own_bundle, "-f", kind, "--doubtful", middle)
+        code, out, _ = run(*command, "-f", kind, "--doubtful", middle)
         assert (code, out.count(mark)) == (0, doubtful)
-        assert mark not in run("transcribe", audio, "--model", own_bundle, "-f", kind)[1]
-    code, out, _ = run("transcribe", audio, "--model", own_bundle, "-f", "json")
+        assert mark not in run(*command, "-f", kind)[1]
+    code, out, _ = run(*command, "-f", "json")
     assert [word["confidence"] for word in json.loads(out)["words"]] == [word.confidence for word in words]
