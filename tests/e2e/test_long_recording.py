@@ -36,7 +36,8 @@ def test_minutes_of_clips_are_understood_as_the_clips_are(benchmark_room: Module
     with (DATA / "utterances.tsv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
     clips = [Clip("five", Utterance(row["id"], DATA / row["path"], row["text"])) for row in rows]
-    recognizer = Recognizer.load()
+    # Greedy, as those figures are: a language model makes more of a word in doubt than five clips can even out.
+    recognizer = Recognizer.load(beam=1)
     alone = {clip.name: recognizer.transcribe(clip.utterance.path).text for clip in clips}
     recording = benchmark_room.Recording(clips, hours=150 / 3600, seed=0)
     words, cost = benchmark_room.hear(recognizer, recording, Endpointing())
