@@ -15,7 +15,7 @@ from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
 from leanformer.runtime.endpoint import Endpointing
-from leanformer.runtime.events import Event, Final, PartialText
+from leanformer.runtime.events import Event, PartialText
 from leanformer.runtime.language_model import Fusion
 from leanformer.runtime.searching import (
     find_transducer,
@@ -197,9 +197,12 @@ class Recognizer:
             sample_rate: of the blocks; None means the model's own rate.
             endpoint: as for `stream`.
         """
-        for event in self.events(blocks, sample_rate, endpoint=endpoint):
-            if isinstance(event, Final):
-                yield event.segment
+        # Not through `events`, which spells the open text after each block.
+        stream = self.stream(endpoint=endpoint)
+        for block in blocks:
+            stream.accept_waveform(block, sample_rate or self.sample_rate)
+            yield from stream.take_segments()
+        yield from stream.finish().segments
 
     def events(
         self,
