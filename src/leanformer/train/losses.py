@@ -1,22 +1,32 @@
 """The losses of one batch of outputs: of each pass, by each decoder, with the weights that a recipe gives them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from leanformer.model import Outputs, SpeechModel
+from leanformer.text.tokenizer import Tokenizer
+from leanformer.train.expected_errors import expected_errors
 from leanformer.train.objective import exits_loss
-from leanformer.train.recipe import ObjectiveConfig
+from leanformer.train.recipe import ExpectedErrorsConfig, ObjectiveConfig
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One summand: `value` is in nats per target token."""
+    """One summand: `value` is in nats per target token, or for expected errors in errors per word."""
 
     name: str
     weight: float
     value: Tensor
+    figure: Tensor | None = None
+    """What to show of it, where the value says nothing."""
+
+    @property
+    def shown(self) -> Tensor:
+        """The figure for the curves."""
+        return self.value.detach() if self.figure is None else self.figure
 
 
 def losses(
@@ -51,3 +61,30 @@ def losses(
             if encoded is not None and share > 0.0:
                 value = model.transducer.loss(encoded, out.lengths, targets, target_lengths)
                 yield Loss(name, objective.transducer_weight * share, value)
+
+
+def error_losses(
+    out: Outputs,
+    wanted: Sequence[str],
+    tokenizer: Tokenizer,
+    objective: ObjectiveConfig,
+    config: ExpectedErrorsConfig,
+    generator: torch.Generator,
+) -> Iterator[Loss]:
+    """The expected word errors of each pass; shown is the error rate of its best labels.
+
+    Args:
+        out: of the whole batch.
+        wanted: B texts, "" for a row that does not count.
+        tokenizer: of the labels.
+        objective: for the weight of the second pass.
+        config: of this loss.
+        generator: of the draws.
+    """
+    passes = {"errors": (1.0, out.log_probs), "second_errors": (objective.second_weight, out.second)}
+    for name, (share, log_probs) in passes.items():
+        if log_probs is not None and share > 0.0:
+            found = expected_errors(
+                log_probs, out.lengths, wanted, tokenizer.decode, config.window, config.samples, generator
+            )
+            yield Loss(name, config.weight * share, found.loss, found.greedy)

@@ -15,7 +15,7 @@ from leanformer.layers.streaming import Context
 from leanformer.model import Outputs, SpeechModel
 from leanformer.text.tokenizer import Tokenizer
 from leanformer.train.dev_errors import DevErrors
-from leanformer.train.losses import Loss, losses
+from leanformer.train.losses import Loss, error_losses, losses
 from leanformer.train.objective import ctc_loss, phone_loss, phone_targets, placed_loss
 from leanformer.train.recipe import Recipe, drawable_depths
 from leanformer.train.schedule import (
@@ -87,9 +87,10 @@ class Training(Stepping):
             with_exits = recipe.objective.exit_weight > 0.0
             out = self.model.train_outputs(features, lengths, context, self._depth(), with_exits)
             logits = out.phone_logits
-            for one in self._losses(out, batch.targets, batch.target_lengths):
+            wanted = batch.targets, batch.target_lengths
+            for one in (*self._losses(out, *wanted), *self._errors_expected(out, *wanted)):
                 loss = loss + weight * one.weight * one.value
-                logs[f"train/{one.name}"] = one.value.detach()
+                logs[f"train/{one.name}"] = one.shown
         else:
             logits = self.model.phone_outputs(features, lengths, context)
         if logits is not None and phones is not None:
@@ -137,7 +138,9 @@ class Training(Stepping):
         out = self.model.text_outputs(*spoken, context, self._depth(above_phones=True))
         wanted = batch.targets.to(device), batch.target_lengths.to(device)
         placed = step < recipe.text.start_step + recipe.text.placed_steps
-        found = self._losses(out, *wanted, batch.places.to(device) if placed else None)
+        found = [*self._losses(out, *wanted, batch.places.to(device) if placed else None)]
+        if not placed:
+            found += self._errors_expected(out, *wanted)
         return torch.stack([one.weight * one.value for one in found]).sum()
 
     def _losses(
@@ -147,6 +150,16 @@ class Training(Stepping):
         wanted = {"lengths": out.lengths, "targets": targets, "target_lengths": target_lengths}
         ctc = partial(ctc_loss, **wanted) if places is None else partial(placed_loss, **wanted, places=places)
         return losses(self.model, out, targets, target_lengths, self.recipe.objective, ctc)
+
+    def _errors_expected(self, out: Outputs, targets: Tensor, target_lengths: Tensor) -> Iterator[Loss]:
+        """The expected word errors, if the recipe wants them and the step has come."""
+        config = self.recipe.objective.expected_errors
+        if config is None or self.global_step < config.start_step:
+            return
+        rows = zip(targets.tolist(), target_lengths.tolist(), strict=True)
+        wanted = [self.tokenizer.decode(row[:size]) for row, size in rows]
+        draws = self._generator()
+        yield from error_losses(out, wanted, self.tokenizer, self.recipe.objective, config, draws)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the posterior bank, which later text batches are drawn from."""

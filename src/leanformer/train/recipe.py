@@ -82,6 +82,19 @@ class ContextConfig(Frozen):
     dev_left_context: PositiveInt = 64
 
 
+class ExpectedErrorsConfig(Frozen):
+    """The expected word errors of greedy search as a further loss (Graves & Jaitly 2014): for the end of a run."""
+
+    weight: NotNegative = 1.0
+    """Beside CTC, whose gradient it is to steer, not to drown."""
+    start_step: NonNegativeInt = 0
+    """Not before most words are right: until then CTC teaches more."""
+    window: PositiveInt = 12
+    """Encoder frames that are drawn anew at a time, about a word."""
+    samples: PositiveInt = 4
+    """Draws of each window in a step."""
+
+
 class ObjectiveConfig(Frozen):
     """CTC and a transducer on the output, CTC by choice at exits; cross-entropy on aligned phones at the phone head."""
 
@@ -99,6 +112,8 @@ class ObjectiveConfig(Frozen):
     """Of the losses on the second pass, beside those on the first; for a model that has one."""
     freeze_first: bool = False
     """Train the second pass alone, on top of a first pass that stays as it is, with the output layer of both."""
+    expected_errors: ExpectedErrorsConfig | None = None
+    """Given, the expected word errors of CTC's greedy words are trained too, on speech and text."""
     sample_depth: bool = False
     """Draw in each step how many layers run, uniformly from 1 to all of them (arXiv 2105.00812). Drawn are only
     depths at which an output may be taken: the model's exits if it names any, and none below the phone head."""
@@ -166,6 +181,8 @@ class Recipe(Frozen):
             raise ValueError(
                 "objective.ctc_weight = 0 leaves no output to train without a [model.transducer]"
             )
+        if self.objective.expected_errors is not None and self.objective.ctc_weight == 0.0:
+            raise ValueError("objective.expected_errors needs CTC, whose words it counts; set ctc_weight")
         self._check_exits()
         return self
 
