@@ -33,6 +33,23 @@ def test_every_preset_has_a_plain_conformer_of_its_size(name: str) -> None:
     assert plain.config.vocabulary_size == found.config.vocabulary_size
 
 
+@pytest.mark.parametrize(("size", "least", "most"), [("tiny", 0.8e6, 1.2e6), ("small", 5e6, 10e6)])
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_sizes_are_what_they_are_called(technique: str, size: str, least: float, most: float) -> None:
+    passes = [one.counts for one in passes_of(preset(f"{technique}-{size}").config, 640, 64, EnergyModel())]
+    assert least <= distinct_parameters(passes) <= most
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_lean_is_an_eighth_of_its_plain_conformer(size: str) -> None:
+    found = preset(f"lean-{size}")
+    passes = [one.counts for one in passes_of(found.config, 640, 64, EnergyModel())]
+    plain = count(found.plain, 640, 64)
+    # Both passes, whose second stands above what is compared with the papers; the first alone is smaller still.
+    assert 7 * distinct_parameters(passes) < plain.parameters
+    assert 2 * sum(one.macs_per_second for one in passes) < plain.macs_per_second
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_lean_is_all_four(size: str) -> None:
     encoder = preset(f"lean-{size}").config.encoder

@@ -1,8 +1,8 @@
 """Ready-made models by name: a plain Conformer, the four papers' techniques on it, and all of them at once.
 
-A preset is a shape (how wide, how deep) and what a technique makes of it. Sizes are those of the plain Conformer
-that the technique starts from: `tiny` has about 1 M parameters, `small` 5 to 10 M, and `paper` is the paper's own
-scale. That Conformer is what the technique should be compared with; its name is the preset's with `-plain` behind.
+A preset is a shape (how wide, how deep) and what a technique makes of it: `tiny` has about 1 M parameters, `small`
+5 to 10 M, and `paper` is the paper's own scale. Beside each stands the plain Conformer that it is to be compared
+with, by the preset's name with `-plain` behind: of the same shape, but for `lean`, which undercuts a larger one.
 `practical` and `lean` are cascades, whose first pass alone goes by the preset's name with `-first` behind.
 What the papers' abstracts leave open (which blocks are folded, how far the Practical Conformer is downsized) is our
 choice; docs/profile.md lists these choices.
@@ -67,6 +67,7 @@ class Preset:
 
 _TINY = Shape(4, 96, 384, 4)
 _SMALL = Shape(10, 192, 768, 4)
+_MEDIUM = Shape(12, 384, 1536, 6)
 _BASELINE = Shape(17, 512, 2048, 8)
 
 
@@ -106,9 +107,9 @@ TECHNIQUES = {
         "all four at once; a lean second pass",
         lean,
         {
-            "tiny": (_TINY, _TINY),
-            "small": (_SMALL, Shape(6, 160, 640, 4)),
-            "paper": (_BASELINE, Shape(6, 320, 960, 4)),
+            "tiny": (_SMALL, Shape(4, 192, 768, 4)),
+            "small": (_MEDIUM, Shape(8, 352, 1408, 8)),
+            "paper": (_BASELINE, Shape(6, 320, 960, 4)),  # smaller than `small`, for a tenth of the time
         },
         lean_second,
         {"tiny": 2, "small": 4, "paper": 4},
