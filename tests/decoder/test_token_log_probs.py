@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 from leanformer.decoder.ctc import GreedySearch
 from leanformer.decoder.ctc_beam import CtcBeamSearch
 from leanformer.decoder.hypothesis import Hypothesis
-from leanformer.decoder.transducer import (
-    Memory,
-    Transducer,
-    TransducerBeamSearch,
-    TransducerGreedySearch,
-)
+from leanformer.decoder.transducer import Memory, Transducer, TransducerGreedySearch
+from leanformer.decoder.transducer_beam import TransducerBeamSearch
 
 VOCABULARY = 5
 

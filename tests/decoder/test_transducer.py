@@ -15,13 +15,39 @@ from leanformer.decoder.transducer import (
     Memory,
     Prefix,
     Transducer,
-    TransducerBeamSearch,
     TransducerGreedySearch,
     TransducerState,
 )
+from leanformer.decoder.transducer_beam import TransducerBeamSearch
 
 Search = TransducerGreedySearch | TransducerBeamSearch
 SIZE = 3  # of everything in a random model
+
+
+class Bigrams:
+    """A scorer whose state is the last token: a table says what each next one adds, and what is hoped for."""
+
+    def __init__(self, seed: int, vocabulary: int) -> None:
+        random = np.random.default_rng(seed + 3)
+        self.table = 2.0 * random.normal(size=(vocabulary, vocabulary))
+        self.hope = 3.0 * random.random(vocabulary)
+
+    def initial_state(self) -> int:
+        return 0
+
+    def advance(self, states: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        return tokens
+
+    def rows(self, states: np.ndarray) -> np.ndarray:
+        return self.table[states]
+
+    def unearned(self, states: np.ndarray) -> np.ndarray:
+        return self.hope[states]
+
+    def total(self, tokens: tuple[int, ...]) -> float:
+        """What all of a hypothesis's tokens add, and stays if nothing follows."""
+        pairs = zip((0, *tokens), tokens, strict=False)
+        return float(sum(self.table[pair] for pair in pairs) - self.hope[(0, *tokens)[-1]])
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -105,6 +131,7 @@ def searches(model: Transducer) -> list[Search]:
         TransducerBeamSearch(model, 1, 2),
         TransducerBeamSearch(model, 3, 3, patience=5),
         TransducerBeamSearch(model, 6, 1),
+        TransducerBeamSearch(model, 3, 2, patience=5, scorers=[Bigrams(0, 4)], vocabulary_size=4),
     ]
 
 
@@ -149,6 +176,49 @@ def test_a_beam_finds_the_best(seed: int) -> None:
     assert best.tokens == max(expected, key=lambda tokens: expected[tokens])
     # What the beam gave up is missing from the sum.
     assert 0.99 * expected[best.tokens] < np.exp(best.score) <= expected[best.tokens] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_scorers_decide_among_all_hypotheses(seed: int) -> None:
+    model, frames, scorer = random_model(seed, vocabulary=3), random_frames(seed, 3), Bigrams(seed, 3)
+    ways = all_ways(model, frames, max_symbols=2)
+    expected = {tokens: np.log(chance) + scorer.total(tokens) for tokens, chance in ways.items()}
+    search = TransducerBeamSearch(model, 1000, 2, scorers=[scorer], vocabulary_size=3)
+    state = search.step(search.initial_state(), frames)
+    best = search.hypothesis(state)
+    assert best.tokens == max(expected, key=lambda tokens: expected[tokens])
+    assert best.score == pytest.approx(np.log(ways[best.tokens]))  # the model's own
+    off = [scorer.unearned(prefix.scorers)[0] for prefix in state.prefixes]
+    found = {p.tokens: pytest.approx(p.rank - less) for p, less in zip(state.prefixes, off, strict=True)}
+    assert found == expected
+
+
+def test_scorers_change_what_is_heard() -> None:
+    changed = 0
+    for seed in range(8):
+        frames, model = random_frames(seed, 12), random_model(seed)
+        plain = TransducerBeamSearch(model, 4)
+        helped = TransducerBeamSearch(model, 4, scorers=[Bigrams(seed, 4)], vocabulary_size=4)
+        heard = [search.hypothesis(search_in_steps(search, frames, [])) for search in (plain, helped)]
+        changed += heard[0].tokens != heard[1].tokens
+    assert changed >= 4
+
+
+def test_what_was_added_in_hope_is_taken_off_in_the_end() -> None:
+    scorer = Bigrams(0, 3)
+    scorer.table = np.array([[0.0, 1.0, 0.5]] * 3)
+    scorer.hope = np.array([0.0, 1.0, 0.0])
+    model, frames = Transducer(CountingPredictor(), TwinJoiner()), np.array([[1.0], [0.0]], np.float32)
+    for scorers, expected in (((), (1,)), ((scorer,), (2,))):
+        search = TransducerBeamSearch(model, 4, 1, scorers=scorers, vocabulary_size=3)
+        state = search.step(search.initial_state(), frames)
+        assert state.prefixes[0].tokens == (1,)
+        assert search.hypothesis(state).tokens == expected
+
+
+def test_scorers_need_the_size_of_the_vocabulary() -> None:
+    with pytest.raises(ValueError, match="vocabulary_size"):
+        TransducerBeamSearch(random_model(0), scorers=[Bigrams(0, 4)])
 
 
 def test_greedy_takes_the_best_label_until_it_is_the_blank() -> None:

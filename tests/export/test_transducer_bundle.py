@@ -12,14 +12,18 @@ import torch
 
 from leanformer.audio.load import load_audio
 from leanformer.config_toml import from_dict
-from leanformer.decoder.transducer import TransducerBeamSearch, TransducerGreedySearch
+from leanformer.decoder.language_model_file import Header, pieces_hash
+from leanformer.decoder.transducer import TransducerGreedySearch
+from leanformer.decoder.transducer_beam import TransducerBeamSearch
 from leanformer.errors import BundleError, ConfigError
 from leanformer.export.export import export
 from leanformer.export.speech import read_clips
 from leanformer.features.spec import FeatureSpec
 from leanformer.layers.streaming import Context
+from leanformer.lm.build import build
 from leanformer.model import SpeechModel
 from leanformer.runtime.bundle import Bundle
+from leanformer.runtime.language_model import Fusion
 from leanformer.runtime.manifest import read_manifest
 from leanformer.runtime.recognizer import Recognizer
 from leanformer.runtime.transducer import load_transducer
@@ -157,12 +161,32 @@ def test_text_does_not_depend_on_the_pieces(both: tuple[Trained, Path]) -> None:
     assert stream.finish().text == whole
 
 
-def test_what_a_transducer_cannot_do_is_said(both: tuple[Trained, Path], tokenizer: Tokenizer) -> None:
+def test_hotwords_and_a_language_model_are_heard_by_a_transducer(
+    both: tuple[Trained, Path], tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     _, bundle = both
-    with pytest.raises(ConfigError, match="hotwords work with the CTC decoder only"):
-        Recognizer.load(bundle, decoder="transducer", beam=4, hotwords=["abba"])
-    with pytest.raises(ConfigError, match="language model works with the CTC decoder only"):
-        Recognizer.load(bundle, decoder="transducer", beam=4, lm="default")
+    beam: dict[str, Any] = {"decoder": "transducer", "beam": 4}
+    plain = transcribed(bundle, CLIPS[0], **beam)
+    word = next(word for word in ("he", "is", "to", "and") if word not in plain.split())
+    assert word in transcribed(bundle, CLIPS[0], **beam, hotwords=[(word, 10.0)]).split()
+
+    tokens = np.array(tokenizer.encode(f"{word} " * 60), np.uint16)
+    header = Header(pieces_hash([tokenizer.piece(token) for token in range(len(tokenizer))]), 20.0, 0.0)
+    lm = tmp_path / "word.lm"
+    lm.write_bytes(build(tokens, len(tokenizer), 2, 100_000, header)[1])
+    assert set(transcribed(bundle, CLIPS[0], **beam, lm=lm).replace(" ", "")) <= set(word)
+    assert transcribed(bundle, CLIPS[0], **beam, lm=Fusion(lm, 0.0, 0.0)) == plain
+    assert transcribed(bundle, CLIPS[0], **beam, lm=Fusion(lm, 0.0, 0.0, internal_weight=5.0)) != plain
+    with pytest.raises(ConfigError, match="internal language model weight 5: CTC has none"):
+        Recognizer.load(bundle, decoder="ctc", beam=4, lm=Fusion(lm, internal_weight=5.0))
+
+
+def test_what_a_search_cannot_do_is_said(both: tuple[Trained, Path]) -> None:
+    _, bundle = both
+    with pytest.raises(ConfigError, match="hotwords need a beam search"):
+        Recognizer.load(bundle, decoder="transducer", beam=1, hotwords=["abba"])
+    with pytest.raises(ConfigError, match="language model needs a beam search"):
+        Recognizer.load(bundle, decoder="transducer", beam=1, lm="default")
 
 
 def test_a_bundle_without_a_transducer_says_so(bundle: Path) -> None:

@@ -33,6 +33,10 @@ class Decoding:
     lm_bonus: float | None = None
     "What each word-piece gains, so that words are not left out. Default: as for the weight."
 
+    lm_internal: float = 0.0
+    """How much of the language that a transducer has learnt itself is taken off for the language model. 0.2 or 0.3 is a
+    usual value; best with `factorization = "hat"`."""
+
     hotwords: Path | None = None
     "A file of phrases to expect, one a line, with a weight after a tab if it needs one."
 
@@ -52,20 +56,26 @@ class Decoding:
         lm = f", language model {self.lm}" if self.lm is not None else ""
         tuned = "".join(
             f", {name} {value:g}"
-            for name, value in (("weight", self.lm_weight), ("bonus", self.lm_bonus))
+            for name, value in (
+                ("weight", self.lm_weight),
+                ("bonus", self.lm_bonus),
+                ("internal", self.lm_internal or None),
+            )
             if value is not None
         )
         return f"{by}beam {self.beam}{lm}{tuned}{f', hotwords {self.hotwords}' if self.hotwords else ''}"
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `Recognizer.load`, of settled options."""
-        if self.lm is None and (self.lm_weight is not None or self.lm_bonus is not None):
-            raise UsageError("--lm-weight and --lm-bonus are for a language model: add --lm default")
+        if self.lm is None and (self.lm_weight is not None or self.lm_bonus is not None or self.lm_internal):
+            raise UsageError(
+                "--lm-weight, --lm-bonus and --lm-internal are for a language model: add --lm default"
+            )
         # Here, not above, for a quick --help.
         from leanformer.runtime.language_model import Fusion
         from leanformer.runtime.searching import NO_LM
 
-        lm = NO_LM if self.lm is None else Fusion(self.lm, self.lm_weight, self.lm_bonus)
+        lm = NO_LM if self.lm is None else Fusion(self.lm, self.lm_weight, self.lm_bonus, self.lm_internal)
         return {"decoder": self.decoder, "beam": self.beam, "lm": lm, "hotwords": self.hotwords}
 
 

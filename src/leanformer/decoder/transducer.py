@@ -1,20 +1,20 @@
-"""Searches over a transducer: greedy, and a beam, both frame by frame and with several labels in a frame.
+"""A transducer as searches use it, its hypotheses, and the greedy search.
 
 At each frame a hypothesis says labels until it says a blank, which leads it to the next frame (Graves 2012). What
-it has said is heard by the predictor, so its state is part of the hypothesis. The beam is time-synchronous decoding
-(Saon et al. 2020, "Alignment-length synchronous decoding for RNN transducer", algorithm 1).
+it has said is heard by the predictor, so its state is part of the hypothesis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leanformer.decoder.hypothesis import Hypothesis
+from leanformer.decoder.scorer import Floats, Ints
 from leanformer.decoder.search import Reads
 
 Array = NDArray[np.float32]
@@ -78,6 +78,8 @@ class Transducer:
                 one.score,
                 outputs[i],
                 tuple(array[i] for array in after),
+                one.bonus,
+                one.prefix.scorers,
             )
             for i, one in enumerate(extensions)
         ]
@@ -97,7 +99,11 @@ class Transducer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prefix:
-    """Something said, and what the predictor makes of it: `output` (P,) and its state's arrays without batch axis."""
+    """Something said, and what the predictor makes of it: `output` (P,) and its state's arrays without batch axis.
+
+    `bonus` is what hotwords and language models added to the score, `scorers` (S,) their states, and `rows` (V,) what
+    they will add for each next token; of size 0 without any.
+    """
 
     tokens: tuple[int, ...]
     times: tuple[int, ...]
@@ -105,6 +111,14 @@ class Prefix:
     score: float
     output: Array
     memory: Memory
+    bonus: float = 0.0
+    scorers: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    rows: Floats = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def rank(self) -> float:
+        """What hypotheses are compared by."""
+        return self.score + self.bonus
 
     def hypothesis(self) -> Hypothesis:
         """What is to be shown of it."""
@@ -119,17 +133,18 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extension:
-    """A prefix with a token to be said after it: the score of both, and the token's log-probability."""
+    """A prefix with a token to be said after it: the score of both, the token's log-probability, and their bonus."""
 
     prefix: Prefix
     token: int
     score: float
     log_prob: float
+    bonus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TransducerState:
-    """Frames read, and the hypotheses: all differ in their tokens, the best comes first."""
+    """Frames read, and the hypotheses: all differ in their tokens, the one of the highest rank comes first."""
 
     frames: int
     prefixes: tuple[Prefix, ...]
@@ -182,111 +197,3 @@ class TransducerGreedySearch:
                 break
             (best,) = self.model.extend([Extension(best, token, score, float(log_probs[token]))], index)
         return replace(best, score=score)
-
-
-@dataclass(frozen=True, slots=True)
-class TransducerBeamSearch:
-    """The `beam` likeliest hypotheses after each frame; the ways to the same tokens are added up.
-
-    A token is settled once all hypotheses have it. Two that sound alike may stay side by side for as long as nobody
-    speaks, so a token also settles when it is `patience` frames old: hypotheses that differ from the best in it are
-    given up then. What came of merging has the times of the likelier way.
-    """
-
-    model: Transducer
-    beam: int = 4
-    max_symbols: int = 4
-    patience: int = 32
-
-    @property
-    def reads(self) -> Reads:
-        """What the encoder gives."""
-        return "encoder_out"
-
-    def initial_state(self) -> TransducerState:
-        """The state before the first frame."""
-        return TransducerState(0, (self.model.begin(),))
-
-    def step(self, state: TransducerState, frames: Array) -> TransducerState:
-        """The state after `frames` (T, D) of the encoder; T may be 0. The given state is left as it was."""
-        prefixes = state.prefixes
-        for index, frame in enumerate(frames, start=state.frames):
-            prefixes = _settle(self._hear(prefixes, frame, index), index - self.patience)
-        return TransducerState(state.frames + len(frames), prefixes)
-
-    def hypothesis(self, state: TransducerState) -> Hypothesis:
-        """The likeliest, without the tokens already dropped."""
-        return state.prefixes[0].hypothesis()
-
-    def settled(self, state: TransducerState) -> int:
-        """How many leading tokens, with their times, all hypotheses share."""
-        shared = 0
-        columns = zip(*(zip(p.tokens, p.times, strict=True) for p in state.prefixes), strict=False)
-        for column in columns:
-            if len(set(column)) > 1:
-                break
-            shared += 1
-        return shared
-
-    def drop(self, state: TransducerState, count: int) -> TransducerState:
-        """The state without its first `count` tokens, which must be settled; frames go on counting."""
-        return TransducerState(state.frames, tuple(prefix.without(count) for prefix in state.prefixes))
-
-    def _hear(self, prefixes: Sequence[Prefix], frame: Array, index: int) -> tuple[Prefix, ...]:
-        ended: dict[tuple[int, ...], Prefix] = {}
-        for said in range(self.max_symbols + 1):
-            scores, log_probs = self.model.scores(prefixes, frame)
-            scores += np.array([[prefix.score] for prefix in prefixes])
-            for prefix, score in zip(prefixes, scores[:, BLANK_ID].tolist(), strict=True):
-                _add(ended, replace(prefix, score=score))
-            if said < self.max_symbols:
-                found = self._best(prefixes, scores, log_probs, _worst(ended, self.beam))
-                prefixes = self.model.extend(found, index)
-            if not prefixes:
-                break
-        return tuple(sorted(ended.values(), key=lambda prefix: -prefix.score)[: self.beam])
-
-    def _best(
-        self,
-        prefixes: Sequence[Prefix],
-        scores: NDArray[np.float64],
-        log_probs: NDArray[np.float64],
-        above: float,
-    ) -> list[Extension]:
-        """The likeliest labels over all prefixes, at most `beam`, whose scores are above a bound."""
-        labels = scores[:, 1:].ravel()
-        count = min(self.beam, labels.size)
-        likeliest = np.argpartition(-labels, count - 1)[:count]
-        rows, tokens = np.divmod(likeliest, scores.shape[1] - 1)
-        found = zip(rows.tolist(), (tokens + 1).tolist(), labels[likeliest].tolist(), strict=True)
-        return [
-            Extension(prefixes[row], token, score, float(log_probs[row, token]))
-            for row, token, score in found
-            if score > above
-        ]
-
-
-def _add(ended: dict[tuple[int, ...], Prefix], new: Prefix) -> None:
-    """Put a hypothesis with those that ended the frame, or add its probability to the one with the same tokens."""
-    old = ended.get(new.tokens)
-    if old is not None:
-        likelier = max(old, new, key=lambda prefix: prefix.score)
-        new = replace(likelier, score=float(np.logaddexp(old.score, new.score)))
-    ended[new.tokens] = new
-
-
-def _worst(ended: dict[tuple[int, ...], Prefix], beam: int) -> float:
-    """The score of the `beam`-th best: whoever is not above it would only fall further behind with a blank."""
-    scores = sorted((prefix.score for prefix in ended.values()), reverse=True)
-    return scores[beam - 1] if len(scores) >= beam else -np.inf
-
-
-def _settle(prefixes: tuple[Prefix, ...], frame: int) -> tuple[Prefix, ...]:
-    """Those that agree with the best on its tokens up to a frame, and on their times."""
-    best = prefixes[0]
-    count = sum(time <= frame for time in best.times)
-
-    def agrees(prefix: Prefix) -> bool:
-        return prefix.tokens[:count] == best.tokens[:count] and prefix.times[:count] == best.times[:count]
-
-    return tuple(prefix for prefix in prefixes if agrees(prefix))

@@ -24,6 +24,9 @@ class Fusion:
     weight: float | None = None
     bonus: float | None = None
     "what each token gains, so that words are not left out"
+    internal_weight: float = 0.0
+    """how much of what a transducer has itself learnt of language is taken off first (Variani et al. 2020); CTC has
+    nothing of the kind"""
 
 
 _DEFAULT_FILE = Path(__file__).parent.parent / "models" / "default.lm"

@@ -13,7 +13,8 @@ from leanformer.decoder.ctc_beam import CtcBeamSearch
 from leanformer.decoder.language_model import LanguageModel
 from leanformer.decoder.scorer import Scorer
 from leanformer.decoder.search import Search
-from leanformer.decoder.transducer import Transducer, TransducerBeamSearch, TransducerGreedySearch
+from leanformer.decoder.transducer import Transducer, TransducerGreedySearch
+from leanformer.decoder.transducer_beam import TransducerBeamSearch
 from leanformer.errors import BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle
 from leanformer.runtime.hotwords import biasing, read_hotwords
@@ -64,30 +65,36 @@ def make_search(
     """
     if not 1 <= beam <= _MOST:
         raise ConfigError(f"beam of {beam}: expected 1, which is the greedy search, up to {_MOST}")
-    if transducer is not None:
-        if lm is not None:
-            raise ConfigError(
-                "a language model works with the CTC decoder only; add --decoder ctc, or leave it out"
-            )
-        return TransducerGreedySearch(transducer) if beam == 1 else TransducerBeamSearch(transducer, beam)
     if beam == 1:
         if lm is not None:
             raise ConfigError("a language model needs a beam search; add --beam 8 (in Python: beam=8)")
-        return GreedySearch(tokenizer.blank_id)
+        return GreedySearch(tokenizer.blank_id) if transducer is None else TransducerGreedySearch(transducer)
     scorers: list[Scorer] = []
-    if lm is not None:
-        scorers.append(language_model(lm if isinstance(lm, Fusion) else Fusion(lm), tokenizer))
-    return CtcBeamSearch(len(tokenizer), beam, scorers, tokenizer.blank_id)
+    fusion = None if lm is None else lm if isinstance(lm, Fusion) else Fusion(lm)
+    if fusion is not None:
+        scorers.append(language_model(fusion, tokenizer))
+    size = len(tokenizer)
+    if transducer is not None:
+        model = replace(transducer, internal_lm_weight=fusion.internal_weight if fusion else 0.0)
+        return TransducerBeamSearch(model, beam, scorers=scorers, vocabulary_size=size)
+    if fusion is not None and fusion.internal_weight:
+        raise ConfigError(
+            f"internal language model weight {fusion.internal_weight:g}: CTC has none to take off; leave it out, or "
+            "choose the transducer decoder of a bundle that has one"
+        )
+    return CtcBeamSearch(size, beam, scorers, tokenizer.blank_id)
 
 
 def search_kind(search: Search[Any]) -> str:
-    """What confidence is calibrated by: "greedy", "beam", "beam+lm", "transducer", "transducer beam", or "other"."""
-    if isinstance(search, CtcBeamSearch):
+    """What confidence is calibrated by: "greedy", "transducer", "beam" and "transducer beam", the last two with "+lm"
+    behind where a language model helps, or "other".
+    """
+    if isinstance(search, CtcBeamSearch | TransducerBeamSearch):
         helped = any(isinstance(scorer, LanguageModel) for scorer in search.scorers)
-        return "beam+lm" if helped else "beam"
+        kind = "beam" if isinstance(search, CtcBeamSearch) else "transducer beam"
+        return f"{kind}+lm" if helped else kind
     names = ((GreedySearch, "greedy"), (TransducerGreedySearch, "transducer"))
-    known = (*names, (TransducerBeamSearch, "transducer beam"))
-    return next((name for kind, name in known if isinstance(search, kind)), "other")
+    return next((name for kind, name in names if isinstance(search, kind)), "other")
 
 
 def find_transducer(bundle: Bundle, decoder: str | None = None, threads: int = 1) -> Transducer | None:
@@ -117,8 +124,6 @@ def with_hotwords(
         hotwords = read_hotwords(hotwords, tokenizer)
     if not hotwords:
         return search
-    if isinstance(search, TransducerGreedySearch | TransducerBeamSearch):
-        raise ConfigError("hotwords work with the CTC decoder only; add --decoder ctc, or leave them out")
-    if not isinstance(search, CtcBeamSearch):
+    if not isinstance(search, CtcBeamSearch | TransducerBeamSearch):
         raise ConfigError("hotwords need a beam search; add --beam 8 (in Python: Recognizer.load(beam=8))")
     return replace(search, scorers=(*search.scorers, biasing(hotwords, tokenizer)))
