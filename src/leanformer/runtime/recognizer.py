@@ -13,6 +13,7 @@ from leanformer.audio.blocks import read_blocks
 from leanformer.decoder.biasing import Hotword
 from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
+from leanformer.runtime.batch import Batch
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
 from leanformer.runtime.endpoint import Endpointing
 from leanformer.runtime.events import Event, PartialText
@@ -139,6 +140,7 @@ class Recognizer:
         first_pass_only: bool = False,
         hotwords: Sequence[Hotword] = (),
         endpoint: Endpointing | None = None,
+        batch: Batch | None = None,
     ) -> Stream:
         """A new stream: it holds only its own state. It may do without the second pass, if there is one.
 
@@ -146,6 +148,7 @@ class Recognizer:
             first_pass_only: words come sooner, and are worse.
             hotwords: phrases to expect in this stream, beside those of all streams, or (phrase, weight).
             endpoint: when the speaker has finished, and the model begins anew; None for a stream without such ends.
+            batch: steps this stream together with others (`runtime/batch.py`); None for one that steps by itself.
 
         Raises:
             ConfigError: hotwords without a beam search, or one that the model cannot write; a voice detector for
@@ -153,7 +156,7 @@ class Recognizer:
         """
         second = None if first_pass_only else self._second
         search = with_hotwords(self._search, hotwords, self._tokenizer)
-        return Stream(self._session, self._tokenizer, search, self.chunk_ms, second, endpoint)
+        return Stream(self._session, self._tokenizer, search, self.chunk_ms, second, endpoint, batch)
 
     def transcribe(
         self,
