@@ -29,6 +29,7 @@ from leanformer.runtime.searching import search_kind
 from leanformer.runtime.segmenter import LONGEST_SECONDS, Segmenter
 from leanformer.runtime.session import Session
 from leanformer.runtime.steps import Steps
+from leanformer.runtime.text_form import TextForm
 from leanformer.runtime.transcript import Segment, Transcript
 from leanformer.runtime.utterance import Utterance
 from leanformer.runtime.words import Token
@@ -51,6 +52,7 @@ class Stream:
         second: Session | None = None,
         endpoint: Endpointing | None = None,
         batch: Batch | None = None,
+        text_form: TextForm | None = None,
     ) -> None:
         manifest = session.bundle.manifest
         spec, factor = manifest.features, manifest.subsampling_factor
@@ -67,6 +69,7 @@ class Stream:
             manifest.words.times,
             manifest.words.calibration(search_kind(search)),
             longest,
+            text_form,
         )
         self._done: list[Segment | Endpoint] = []
         self._told = NOTHING
