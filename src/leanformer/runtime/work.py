@@ -33,7 +33,6 @@ class Work:
 
     def take(self, outcome: Outcome | None = None) -> None:
         """Go on with the outcome of `step`, to the next step or to the end."""
-        self.step = None
         while self._queue:
             try:
                 steps = self._queue[0]
@@ -43,10 +42,12 @@ class Work:
                 self._queue.popleft()
             except Exception as error:
                 self.fail(error)
-            except BaseException:  # Ctrl-C: the rest may still be wanted
+            except BaseException:  # Ctrl-C: what comes after this piece may still be wanted
                 self._queue.popleft()
+                self.step = None
                 raise
             outcome = None
+        self.step = None
 
     def fail(self, error: Exception) -> None:
         """Give up; `check` and `add` raise the error from now on."""
