@@ -1,7 +1,7 @@
 """How far streams in a batch differ from the same streams alone.
 
-    benchmarks/batch_agreement.py --corpus mini_librispeech --limit 60 --streams 16
-    benchmarks/batch_agreement.py --beam 1
+    python benchmarks/batch_agreement.py --corpus mini_librispeech --limit 48 --streams 16
+    python benchmarks/batch_agreement.py --beam 1
 
 Dynamic int8 takes one scale for all rows of a batch, so there a stream's figures depend a little on its company; in
 fp32 they do not, but for the last bits. Clips are heard one by one, then `--streams` at a time: as one ends, the next

@@ -1,8 +1,8 @@
 """Many streams in one batch: how much speech a second hears, against the number of streams.
 
-    benchmarks/streams.py --json streams.json
-    benchmarks/streams.py --streams 1 8 --threads 1 --chunks 4 --rounds 3
-    benchmarks/streams.py --model my-bundle --precision int8 --beam 8
+    python benchmarks/streams.py --json streams.json
+    python benchmarks/streams.py --streams 1 8 --threads 1 --chunks 4 --rounds 3
+    python benchmarks/streams.py --model my-bundle --precision int8 --beam 8
 
 Every stream hears the sample that ships, each from another place. Each chunk of all streams is accepted, then stepped
 until nobody waits; that counts as one step for each stream: features, both passes, and the search (greedy unless
