@@ -32,7 +32,7 @@ def test_all_has_every_error() -> None:
 
 def test_all_has_nothing_else() -> None:
     others = {name for name in leanformer.__all__ if not name.endswith("Error")}
-    assert others == {"Recognizer", "Segment", "Stream", "Transcript", "Word"}
+    assert others == {"Batch", "Recognizer", "Segment", "Stream", "Transcript", "Word"}
     assert not hasattr(leanformer, "Tokenizer")
 
 

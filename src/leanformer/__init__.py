@@ -27,12 +27,14 @@ if TYPE_CHECKING:
         MissingExtraError,
         TokenizerError,
     )
+    from leanformer.runtime.batch import Batch
     from leanformer.runtime.recognizer import Recognizer
     from leanformer.runtime.stream import Stream
     from leanformer.runtime.transcript import Segment, Transcript, Word
 
 __all__ = [
     "AudioError",
+    "Batch",
     "BundleError",
     "CheckpointError",
     "CompressError",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Batch": "leanformer.runtime.batch",
     "Recognizer": "leanformer.runtime.recognizer",
     "Segment": "leanformer.runtime.transcript",
     "Stream": "leanformer.runtime.stream",

@@ -22,6 +22,7 @@ from leanformer.runtime.recognizer import Recognizer
 from leanformer.runtime.second_pass import SecondPass
 from leanformer.runtime.segmenter import Segmenter
 from leanformer.runtime.session import Session
+from leanformer.runtime.steps import alone
 from leanformer.runtime.stream import Stream
 from leanformer.runtime.transcript import Segment
 from leanformer.runtime.words import Token, WordMaker
@@ -235,12 +236,12 @@ def test_frames_wait_for_their_future_and_no_longer(recognizer: Recognizer) -> N
     for size in (1, 5, 8, 11, 60):
         second, given, got = SecondPass(recognizer._second), 0, []
         for start in range(0, len(frames), size):
-            got += second.push(frames[start : start + size])
+            got += alone(second.push(frames[start : start + size]))
             given = min(60, start + size)
             assert len(got) == max(0, given - LOOKAHEAD) // CHUNK
-        got += second.finish()
+        got += alone(second.finish())
         assert [len(some) for some in got] == [8] * 7 + [4]
-        assert second.finish() == []
+        assert alone(second.finish()) == []
         found = np.concatenate(got)
         expected = found if expected is None else expected
         np.testing.assert_array_equal(found, expected)

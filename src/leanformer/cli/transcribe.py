@@ -58,6 +58,10 @@ class Options:
     """Mark words of less confidence than this in subtitles: italics in srt, class `doubtful` in vtt. json has the
     confidence of each word."""
 
+    text_form: Annotated[str | None, Parameter(name="--text-form")] = None
+    """MODULE:FUNCTION, a Python function from text to text: capitals, digits. For text and json; words keep their
+    form."""
+
     live: Annotated[bool, Parameter(negative=())] = False
     "Show the text on standard error while it is being understood."
 
@@ -90,8 +94,13 @@ def transcribe(
         raise UsageError(
             f"--doubtful marks words in srt and vtt, not in {options.format}; add -f vtt, or leave it out"
         )
+    if options.text_form is not None and options.format in ("srt", "vtt"):
+        raise UsageError(
+            f"--text-form changes whole segments, and {options.format} shows single words; take -f text or json"
+        )
     # Here, not above, for a quick --help.
     from leanformer.cli.display import display_for
+    from leanformer.cli.text_form import find_text_form
     from leanformer.cli.work import Task, Work
     from leanformer.runtime.recognizer import DEFAULT_ENDPOINT, Recognizer
 
@@ -100,6 +109,7 @@ def transcribe(
         precision=options.precision,
         chunk_ms=options.chunk_ms,
         first_pass_only=options.first_pass,
+        text_form=None if options.text_form is None else find_text_form(options.text_form),
         **decoding.settled(options.model).arguments(),
     )
     tasks = [Task(source, target) for source, target in zip(sources, _targets(sources, options), strict=True)]

@@ -24,6 +24,7 @@ from leanformer.export.verify import (
 )
 from leanformer.runtime.second_pass import SecondPass
 from leanformer.runtime.session import Session
+from leanformer.runtime.steps import alone
 from leanformer.text.tokenizer import Tokenizer
 
 
@@ -70,8 +71,8 @@ def _stream(sessions: Sessions, clip: Clip, chunk_frames: int) -> Floats:
     state, second, found = sessions.first.initial_state(), SecondPass(sessions.second), []
     for features, lengths in windows([clip.features], chunk_frames):
         _, encoded, valid, state = sessions.first.step_encoded(features, lengths, state)
-        found += second.push(encoded[0, : valid[0]])
-    return np.concatenate([*found, *second.finish()])
+        found += alone(second.push(encoded[0, : valid[0]]))
+    return np.concatenate([*found, *alone(second.finish())])
 
 
 def _named(checks: Sequence[Check]) -> list[Check]:

@@ -13,6 +13,7 @@ from leanformer.audio.blocks import read_blocks
 from leanformer.decoder.biasing import Hotword
 from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, BundleError, ConfigError
+from leanformer.runtime.batch import Batch
 from leanformer.runtime.bundle import DEFAULT, Bundle, Precision
 from leanformer.runtime.endpoint import Endpointing
 from leanformer.runtime.events import Event, PartialText
@@ -26,6 +27,7 @@ from leanformer.runtime.searching import (
 )
 from leanformer.runtime.session import Session
 from leanformer.runtime.stream import Stream
+from leanformer.runtime.text_form import TextForm
 from leanformer.runtime.transcript import Segment, Transcript
 from leanformer.text.tokenizer import Tokenizer
 
@@ -42,6 +44,7 @@ class Recognizer:
         search: Search[Any],
         chunk_ms: int | None = None,
         second: Session | None = None,
+        text_form: TextForm | None = None,
     ) -> None:
         """Put the parts together; `Recognizer.load` does this for a bundle. Without `second`, there is one pass.
 
@@ -62,6 +65,7 @@ class Recognizer:
                 f"up to {manifest.max_chunk_ms} ms (default {manifest.default_chunk_ms})"
             )
         self._session, self._tokenizer, self._search, self._second = session, tokenizer, search, second
+        self._text_form = text_form
         self.chunk_ms = chunk_ms
 
     @classmethod
@@ -77,6 +81,7 @@ class Recognizer:
         beam: int | None = None,
         lm: str | Path | Fusion | None = None,
         hotwords: Sequence[Hotword] | Path | None = None,
+        text_form: TextForm | None = None,
     ) -> Recognizer:
         """Load a bundle.
 
@@ -93,6 +98,7 @@ class Recognizer:
             lm: a language model's file, or "default" for the one that ships with Leanformer; a `Fusion` says
                 how much it counts, too. None takes "default" with the default model; "none" takes none.
             hotwords: for all streams: phrases, or (phrase, weight), or the path of a file of them.
+            text_form: a function that puts text into the form in which it is to be read (`runtime/text_form.py`).
 
         Raises:
             BundleError: the bundle cannot be used.
@@ -107,7 +113,7 @@ class Recognizer:
         first, second = Session(bundle, precision, threads), None
         if bundle.manifest.second is not None and not first_pass_only:
             second = Session(bundle, precision, threads, "second")
-        return cls(first, tokenizer, search, chunk_ms, second)
+        return cls(first, tokenizer, search, chunk_ms, second, text_form)
 
     @property
     def name(self) -> str:
@@ -131,7 +137,9 @@ class Recognizer:
 
     def with_search(self, search: Search[Any]) -> Recognizer:
         """The same model with another search; the weights are shared."""
-        return Recognizer(self._session, self._tokenizer, search, self.chunk_ms, self._second)
+        return Recognizer(
+            self._session, self._tokenizer, search, self.chunk_ms, self._second, self._text_form
+        )
 
     def stream(
         self,
@@ -139,6 +147,7 @@ class Recognizer:
         first_pass_only: bool = False,
         hotwords: Sequence[Hotword] = (),
         endpoint: Endpointing | None = None,
+        batch: Batch | None = None,
     ) -> Stream:
         """A new stream: it holds only its own state. It may do without the second pass, if there is one.
 
@@ -146,6 +155,7 @@ class Recognizer:
             first_pass_only: words come sooner, and are worse.
             hotwords: phrases to expect in this stream, beside those of all streams, or (phrase, weight).
             endpoint: when the speaker has finished, and the model begins anew; None for a stream without such ends.
+            batch: steps this stream together with others (`runtime/batch.py`); None for one that steps by itself.
 
         Raises:
             ConfigError: hotwords without a beam search, or one that the model cannot write; a voice detector for
@@ -153,7 +163,16 @@ class Recognizer:
         """
         second = None if first_pass_only else self._second
         search = with_hotwords(self._search, hotwords, self._tokenizer)
-        return Stream(self._session, self._tokenizer, search, self.chunk_ms, second, endpoint)
+        return Stream(
+            self._session,
+            self._tokenizer,
+            search,
+            self.chunk_ms,
+            second,
+            endpoint,
+            batch,
+            self._text_form,
+        )
 
     def transcribe(
         self,

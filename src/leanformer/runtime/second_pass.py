@@ -8,6 +8,7 @@ import numpy as np
 
 from leanformer.decoder.search import Reads
 from leanformer.runtime.session import FloatArray, Session
+from leanformer.runtime.steps import Step, Steps
 
 
 class SecondPass:
@@ -27,7 +28,7 @@ class SecondPass:
         self._held = 0
         self._state = session.initial_state()
 
-    def push(self, frames: FloatArray) -> list[FloatArray]:
+    def push(self, frames: FloatArray) -> Steps[list[FloatArray]]:
         """Take (T, D), where T may be 0; returns (chunk, V or D) for each chunk whose lookahead is now complete."""
         places, found = self._frames.shape[1], []
         while len(frames):
@@ -36,14 +37,14 @@ class SecondPass:
             self._held += len(taken)
             frames = frames[len(taken) :]
             if self._held == places:
-                found.append(self._step())
+                found.append((yield from self._step()))
         return found
 
-    def finish(self) -> list[FloatArray]:
+    def finish(self) -> Steps[list[FloatArray]]:
         """The rest, chunk by chunk, to which the future is silent; the stream is over."""
         found = []
         while self._held:
-            found.append(self._step())
+            found.append((yield from self._step()))
         return found
 
     def copy(self) -> SecondPass:
@@ -52,11 +53,11 @@ class SecondPass:
         other._frames = self._frames.copy()
         return other
 
-    def _step(self) -> FloatArray:
+    def _step(self) -> Steps[FloatArray]:
         """Run the chunk that the frames begin with, and leave what comes after it; it need not be full."""
         self._frames[:, self._held :] = 0
-        lengths = np.array([self._held], np.int64)
-        found, valid, self._state = self._session.step(self._frames, lengths, self._state, self._reads)
+        outcome = yield Step(self._session, self._frames, self._held, self._state, self._reads)
+        self._state = outcome.state
         self._held = max(0, self._held - self._size)
         self._frames[:, : self._held] = self._frames[:, self._size : self._size + self._held].copy()
-        return found[0, : valid[0]]
+        return outcome.found

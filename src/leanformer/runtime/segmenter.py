@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from leanformer.runtime.confidence import IDENTITY, Calibration
 from leanformer.runtime.partial import Partial
+from leanformer.runtime.text_form import TextForm, formed
 from leanformer.runtime.transcript import Segment
 from leanformer.runtime.word_times import FRAMES, WordTimes
 from leanformer.runtime.words import Pieces, Token, WordMaker
@@ -31,11 +32,13 @@ class Segmenter:
         times: WordTimes = FRAMES,
         confidence: Calibration = IDENTITY,
         longest: float = LONGEST_SECONDS,
+        form: TextForm | None = None,
     ) -> None:
         self._pieces = pieces
         self._maker = WordMaker(pieces, frame_seconds, times, confidence)
         self._pause = round(PAUSE_SECONDS / frame_seconds)
         self._longest = round(longest / frame_seconds)
+        self._form = form
         self._open: list[Token] = []
         self._before: int | None = None
         "the last frame of the last word that was given"
@@ -66,13 +69,16 @@ class Segmenter:
         if not words:
             return None
         self._before = spoken[-1].last
-        return Segment.of(tuple(words))
+        return Segment.of(tuple(words), self._form)
 
     def partial(self, unsettled: Sequence[Token] = ()) -> Partial:
         """The text of the open segment, with tokens at its end that may still be taken back.
 
-        Its stable words are those with another after them: a token may yet make the last one longer.
+        Its stable words are those with another after them: a token may yet make the last one longer. In another form
+        none are: the next word may change them all ("twenty", "twenty one").
         """
+        if self._form is not None:
+            return Partial("", formed(self._form, self._spell([*self._open, *unsettled])))
         whole = sum(map(len, self._maker.groups(self._open)[:-1]))
         return Partial(self._spell(self._open[:whole]), self._spell([*self._open[whole:], *unsettled]))
 

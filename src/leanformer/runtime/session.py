@@ -50,7 +50,7 @@ class Session:
         """
         if threads < 1:
             raise ConfigError(f"threads = {threads}: it must be at least 1")
-        self.bundle = bundle
+        self.bundle, self.which = bundle, which
         self.precision = precision or _best(bundle)
         self._path = bundle.graph_path(self.precision, which)
         self._graph = load_graph(self._path, threads)

@@ -4,12 +4,13 @@
 
 The model only ever sees whole chunks, cut by counting frames from an utterance's beginning, and utterances are cut by
 counting samples from the stream's, so the text does not depend on the pieces in which the samples came. What is held
-between two pieces has a fixed size, but for the segments and endpoints that nobody has taken yet.
+between two pieces has a fixed size, but for the segments and endpoints that nobody has taken yet, and the samples that
+wait for their batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from leanformer.audio.samples import StreamResampler, as_float_mono, check_rate
 from leanformer.decoder.search import Search
 from leanformer.errors import AudioError, LeanformerError
+from leanformer.runtime.batch import Batch
 from leanformer.runtime.endpoint import Endpointing
 from leanformer.runtime.events import Endpoint, Event, Final, PartialText
 from leanformer.runtime.flow import Cut, Flow, Found, Unbroken
@@ -26,9 +28,12 @@ from leanformer.runtime.partial import NOTHING, Partial
 from leanformer.runtime.searching import search_kind
 from leanformer.runtime.segmenter import LONGEST_SECONDS, Segmenter
 from leanformer.runtime.session import Session
+from leanformer.runtime.steps import Steps
+from leanformer.runtime.text_form import TextForm
 from leanformer.runtime.transcript import Segment, Transcript
 from leanformer.runtime.utterance import Utterance
 from leanformer.runtime.words import Token
+from leanformer.runtime.work import Work, advance
 from leanformer.text.tokenizer import Tokenizer
 
 _PIECE_SECONDS = 1  # a long array is worked through in pieces, so that only one piece is held twice
@@ -46,6 +51,8 @@ class Stream:
         chunk_ms: int,
         second: Session | None = None,
         endpoint: Endpointing | None = None,
+        batch: Batch | None = None,
+        text_form: TextForm | None = None,
     ) -> None:
         manifest = session.bundle.manifest
         spec, factor = manifest.features, manifest.subsampling_factor
@@ -62,13 +69,18 @@ class Stream:
             manifest.words.times,
             manifest.words.calibration(search_kind(search)),
             longest,
+            text_form,
         )
         self._done: list[Segment | Endpoint] = []
         self._told = NOTHING
+        self._ended = False
         self._transcript: Transcript | None = None
+        self._work, self._batch = Work(), batch
+        if batch is not None:
+            batch.join(self._work)
 
     def accept_waveform(self, samples: NDArray[Any], sample_rate: int) -> None:
-        """Hear the next piece.
+        """Hear the next piece; in a batch, queue it for `batch.step`.
 
         Args:
             samples: (S,) or (S, channels), floats in [-1, 1] or int16; S may be 0.
@@ -78,19 +90,20 @@ class Stream:
             AudioError: samples of another kind, NaN or infinite, or a rate that is absurd or has changed.
             LeanformerError: the stream was finished.
         """
-        if self._transcript is not None:
+        if self._ended:
             raise LeanformerError("this stream is finished: call recognizer.stream() for a new one")
         samples = np.atleast_1d(samples)
         self._open_resampler(sample_rate)
         piece = int(_PIECE_SECONDS * sample_rate)
         for start in range(0, len(samples), piece):
-            mono = as_float_mono(samples[start : start + piece], _NAME)
+            # A copy: the caller may fill the same array again before the batch steps.
+            mono = as_float_mono(samples[start : start + piece], _NAME).copy()
             self._samples_in += len(mono)
-            self._hear(mono)
+            self._do(self._hear(mono))
 
     @property
     def duration(self) -> float:
-        """Seconds of audio heard so far."""
+        """Seconds of audio accepted so far."""
         return self._samples_in / self._rate_in if self._rate_in else 0.0
 
     @property
@@ -128,19 +141,35 @@ class Stream:
         self._told = text
         return tuple(events)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it has something to hear that waits for `batch.step`; never without a batch."""
+        return self._work.step is not None
+
+    def end(self) -> None:
+        """Say that no more samples follow. In a batch, `batch.step` then hears what is left."""
+        if not self._ended:
+            self._ended = True
+            self._do(self._finish())
+
     def finish(self) -> Transcript:
         """Hear what is still buffered and return the transcript of all segments not taken.
 
-        A finished stream accepts nothing more; finishing it again returns the same transcript.
+        A finished stream accepts nothing more; finishing it again returns the same transcript. In a batch, all streams
+        move on until this one has heard everything.
         """
         if self._transcript is None:
-            if self._resampler is not None:
-                self._hear(np.zeros(0, np.float32), last=True)
-            self._follow(self._flow.finish())
-            duration = round(self.duration, 3)
-            self._close(self._segmenter.flush(duration))
-            self._transcript = Transcript(self._segments, duration)
+            self.end()
+            while self.waiting:
+                self._step()
+            self._work.check()
+            self._transcript = Transcript(self._segments, round(self.duration, 3))
         return self._transcript
+
+    def close(self) -> None:
+        """Leave in the middle: what was not heard yet is forgotten. Segments that are complete are still there."""
+        self._ended = True
+        self._work.clear()
 
     @property
     def _segments(self) -> tuple[Segment, ...]:
@@ -156,17 +185,34 @@ class Stream:
                 "keep one rate, or begin a new stream"
             )
 
-    def _hear(self, mono: NDArray[np.float32], last: bool = False) -> None:
-        assert self._resampler is not None
-        self._follow(self._flow.hear(self._resampler.push(mono, last=last)))
+    def _do(self, steps: Steps[None]) -> None:
+        self._work.add(steps)
+        while self._batch is None and self.waiting:
+            self._step()
+        self._work.check()
 
-    def _follow(self, found: Iterable[Found]) -> None:
-        for one in found:
-            if isinstance(one, Endpoint):
-                self._close(self._segmenter.flush())
-                self._done.append(one)
-            else:
-                self._push(one)
+    def _step(self) -> None:
+        if self._batch is None:
+            advance([self._work])
+        else:
+            self._batch.step()
+
+    def _hear(self, mono: NDArray[np.float32], last: bool = False) -> Steps[None]:
+        assert self._resampler is not None
+        yield from self._flow.hear(self._resampler.push(mono, last=last), self._follow)
+
+    def _finish(self) -> Steps[None]:
+        if self._resampler is not None:
+            yield from self._hear(np.zeros(0, np.float32), last=True)
+        yield from self._flow.finish(self._follow)
+        self._close(self._segmenter.flush(round(self.duration, 3)))
+
+    def _follow(self, found: Found) -> None:
+        if isinstance(found, Endpoint):
+            self._close(self._segmenter.flush())
+            self._done.append(found)
+        else:
+            self._push(found)
 
     def _push(self, tokens: Sequence[Token]) -> None:
         """Take tokens that will not change."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from leanformer.runtime.text_form import TextForm, formed
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -21,7 +23,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Words between two pauses. `text` is the words with single spaces; times as of the outer words."""
+    """Words between two pauses; times as of the outer words.
+
+    `text` is the words with single spaces between them, or another form of this (`runtime/text_form.py`).
+    """
 
     text: str
     start: float
@@ -29,9 +34,10 @@ class Segment:
     words: tuple[Word, ...]
 
     @classmethod
-    def of(cls, words: tuple[Word, ...]) -> Segment:
-        """The segment of these words, of which there is at least one."""
-        return cls(" ".join(word.word for word in words), words[0].start, words[-1].end, words)
+    def of(cls, words: tuple[Word, ...], form: TextForm | None = None) -> Segment:
+        """The segment of these words, of which there is at least one; raises ConfigError if the `form` fails."""
+        text = formed(form, " ".join(word.word for word in words))
+        return cls(text, words[0].start, words[-1].end, words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ the utterance's beginning, so its tokens do not depend on how the frames came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -19,6 +19,7 @@ from leanformer.decoder.search import Search
 from leanformer.runtime.reader import Reader
 from leanformer.runtime.second_pass import SecondPass
 from leanformer.runtime.session import FloatArray, Session
+from leanformer.runtime.steps import Step, Steps
 from leanformer.runtime.words import Token
 
 
@@ -66,8 +67,8 @@ class Utterance:
         """Whether the final search holds a token that may still change."""
         return bool(self._final.tokens)
 
-    def push(self, frames: FloatArray) -> Iterator[list[Token]]:
-        """Take frames (n, F); after each step of the model, give the tokens that stay from then on."""
+    def push(self, frames: FloatArray, tell: Callable[[list[Token]], None]) -> Steps[None]:
+        """Take frames (n, F); after each step of the model, tell of the tokens that stay from then on."""
         size = self._chunk.shape[1]
         while len(frames):
             taken = frames[: size - self._filled]
@@ -75,15 +76,15 @@ class Utterance:
             self._filled += len(taken)
             frames = frames[len(taken) :]
             if self._filled == size:
-                yield self._step()
+                tell((yield from self._step()))
 
-    def finish(self, end: int | None = None) -> list[Token]:
+    def finish(self, end: int | None = None) -> Steps[list[Token]]:
         """All tokens that are left, of what was heard before the stream's frame `end`; the utterance is over."""
         if end is not None:
             self._filled = min(self._filled, max(0, end - self._stepped))
-        found = self._step() if self._filled else []
+        found = (yield from self._step()) if self._filled else []
         if self._second is not None:
-            found += self._settle(self._second.finish())
+            found += self._settle((yield from self._second.finish()))
         return found + self._final.finish()
 
     def copy(self) -> Utterance:
@@ -94,17 +95,20 @@ class Utterance:
         other._second = None if self._second is None else self._second.copy()
         return other
 
-    def _step(self) -> list[Token]:
+    def _step(self) -> Steps[list[Token]]:
         """Run the model on the frames in the chunk, which is full but at the utterance's end."""
         self._chunk[:, self._filled :] = 0
         self._stepped += self._filled
-        self._filled, size = 0, np.array([self._filled], np.int64)
+        self._filled, valid = 0, self._filled
+        outcome = yield Step(
+            self._session, self._chunk, valid, self._state, self._reads, self._second is not None
+        )
+        self._state = outcome.state
         if self._second is None:
-            found, valid, self._state = self._session.step(self._chunk, size, self._state, self._reads)
-            return self._settle([found[0, : valid[0]]])
-        log_probs, encoded, valid, self._state = self._session.step_encoded(self._chunk, size, self._state)
-        self._early.read((log_probs if self._reads == "log_probs" else encoded)[0, : valid[0]])
-        return self._settle(self._second.push(encoded[0, : valid[0]]))
+            return self._settle([outcome.found])
+        self._early.read(outcome.found)
+        assert outcome.encoded is not None
+        return self._settle((yield from self._second.push(outcome.encoded)))
 
     def _settle(self, frames: Sequence[FloatArray]) -> list[Token]:
         """Read what the last pass gave, each (T, V or D); the words of the first at these frames are of no more use."""
