@@ -54,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], thr
             return SimpleNamespace(text=texts[audio.stem], duration=2.0)
 
         def load(model: str, **options: Any) -> SimpleNamespace:
-            how = {"precision", "threads", "chunk_ms", "first_pass_only"}
+            how = {"precision", "threads", "chunk_ms", "first_pass_only", "depth"}
             assert set(options) == how | {"decoder", "beam", "lm", "hotwords"}
             name = f"{model} {options['precision'] or 'int8'}"
             return SimpleNamespace(name=name, chunk_ms=options["chunk_ms"] or 640, transcribe=transcribe)

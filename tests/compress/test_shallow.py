@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from leanformer.compress.fuse import fuse
 from leanformer.compress.shallow import shallow, shallow_config
 from leanformer.config import (
     BlockConfig,
@@ -108,6 +109,16 @@ def test_the_outputs_of_an_exit_come_along(depth: int, final: str) -> None:
     for exit in (2, 3):
         if exit <= depth:
             assert torch.equal(run(shallow(cut, exit)), run(model, exit)), "and can be cut off again"
+
+
+@pytest.mark.parametrize("per_depth", [False, True])
+def test_fusing_and_cutting_off_may_come_in_any_order(per_depth: bool) -> None:
+    fusible = {"norm": "batch", "activation": "relu", "conv_gate": "none", "norm_per_depth": per_depth}
+    model = make("own", exits=(2,), final_projection="own", **fusible)
+    cut = run(shallow(fuse(model), 2))
+    torch.testing.assert_close(cut, run(fuse(shallow(model, 2))))
+    torch.testing.assert_close(cut, run(model, 2), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(cut, run(model), atol=1e-2)
 
 
 def test_exits_give_outputs_for_losses() -> None:

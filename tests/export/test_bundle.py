@@ -17,7 +17,7 @@ def test_the_manifest_says_all_that_a_runtime_needs(bundle: Path) -> None:
     assert list(manifest) == [
         *("format", "version", "name", "created", "leanformer_version", "licence", "features", "blank_id"),
         *("vocabulary_size", "subsampling_factor", "default_chunk_ms", "max_chunk_ms", "left_context_frames"),
-        *("decoders", "graphs", "inputs", "state", "outputs", "metrics", "parts"),
+        *("depth", "decoders", "graphs", "inputs", "state", "outputs", "metrics", "parts"),
     ]
     assert manifest["licence"] == "CC0-1.0"
     assert (manifest["subsampling_factor"], manifest["left_context_frames"]) == (8, 5)

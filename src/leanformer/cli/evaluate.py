@@ -85,6 +85,10 @@ class Options:
     first_pass: Annotated[bool, Parameter(negative=())] = False
     "Leave the second pass out, if the model has one."
 
+    depth: Annotated[tuple[int, ...], _Several] = ()
+    """Layers of the first pass to run, of those that the bundle was exported for. Several make a table of errors, time
+    a chunk and modelled energy by depth, which needs the extra `export`. Default: all layers."""
+
     threads: Annotated[int, _AtLeastOne] = 1
     "Threads inside one step of the model."
 
@@ -96,7 +100,7 @@ _DEFAULTS = Options()
 
 
 def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = USUAL) -> int:
-    """Measure a bundle's word error rate and speed on transcribed speech.
+    """Measure a bundle's word error rate and speed on transcribed speech, at one depth or at several.
 
     Prints the figures of each corpus and in total, with a 95 % bootstrap interval (over speakers where five
     or more are known). A clip that fails does not stop the others, but the exit code is 1.
@@ -105,28 +109,19 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
         bundle: A folder that `leanformer export` wrote, or `default`.
     """
     _check(options)
+    if len(set(options.depth)) > 1:
+        from leanformer.cli.evaluate_depths import evaluate_depths
+
+        return evaluate_depths(bundle, options, decoding.settled(bundle))
     # Here, not above, for a quick --help.
-    from leanformer.data.layouts.selection import default_data_folder
     from leanformer.data.progress import progress_bar
-    from leanformer.evaluate.corpus import read_clips
     from leanformer.evaluate.evaluate import evaluate as run
     from leanformer.evaluate.report import WORST, Measures, make_report
-    from leanformer.evaluate.speakers import of_speakers
     from leanformer.evaluate.word_ends import ends_of
-    from leanformer.runtime.recognizer import Recognizer
 
     decoding = decoding.settled(bundle)
-    recognizer = Recognizer.load(
-        bundle,
-        precision=options.precision,
-        threads=options.threads,
-        chunk_ms=options.chunk_ms,
-        first_pass_only=options.first_pass,
-        **decoding.arguments(),
-    )
-    folders = options.data or (default_data_folder(),)
-    found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)
-    clips = of_speakers(found.clips, options.speakers)
+    recognizer = load(bundle, options, decoding, options.depth[0] if options.depth else None)
+    clips, skipped = clips_of(options)
     spans = _word_spans(clips, options) if options.latency or options.times else None
     with progress_bar("evaluating") as progress:
         outcome = run(recognizer, clips, jobs=options.jobs, progress=progress)
@@ -134,21 +129,18 @@ def evaluate(bundle: str, *, options: Options = _DEFAULTS, decoding: Decoding = 
     if options.latency and spans is not None:
         latencies = _latencies(recognizer, outcome, ends_of(spans), options.jobs)
     more = Measures(latencies, spans if options.times else None, options.confidence)
+    require_scored(outcome)
     made = make_report(
-        _setup(recognizer, options, decoding), outcome, found.skipped, max(WORST, options.worst), more
+        setup_of(recognizer, options, decoding), outcome, skipped, max(WORST, options.worst), more
     )
-    if not outcome.scored:
-        raise DataError(
-            f"none of {len(outcome.failed)} clips could be transcribed: {outcome.failed[0].reason}"
-        )
     _print(made, options.worst)
     if options.confidence and not recognizer.calibrated:
         print("confidence is not calibrated for this search: leanformer tune BUNDLE --words", file=sys.stderr)
     if options.plot is not None:
         _draw(made, options.plot)
     if options.json is not None:
-        _write(made, options.json)
-    return _report_failures(made.failures)
+        write(made.to_dict(), options.json)
+    return report_failures(made.failures)
 
 
 def _check(options: Options) -> None:
@@ -160,9 +152,46 @@ def _check(options: Options) -> None:
         )
     if options.plot is not None and not options.confidence:
         raise UsageError("--plot draws what --confidence measures; add --confidence, or leave it out")
+    if len(set(options.depth)) > 1 and (options.latency or options.times or options.confidence):
+        raise UsageError("--latency, --times and --confidence are measured at one --depth at a time")
 
 
-def _setup(recognizer: Recognizer, options: Options, decoding: Decoding) -> Setup:
+def load(bundle: str, options: Options, decoding: Decoding, depth: int | None) -> Recognizer:
+    """The recogniser that the options ask for, at one depth."""
+    from leanformer.runtime.recognizer import Recognizer
+
+    return Recognizer.load(
+        bundle,
+        precision=options.precision,
+        threads=options.threads,
+        chunk_ms=options.chunk_ms,
+        first_pass_only=options.first_pass,
+        depth=depth,
+        **decoding.arguments(),
+    )
+
+
+def clips_of(options: Options) -> tuple[Sequence[Clip], Mapping[str, int]]:
+    """The clips that the options ask for, and how many were skipped for which reason."""
+    from leanformer.data.layouts.selection import default_data_folder
+    from leanformer.evaluate.corpus import read_clips
+    from leanformer.evaluate.speakers import of_speakers
+
+    folders = options.data or (default_data_folder(),)
+    found = read_clips(folders, options.split, exclude=options.exclude, limit=options.limit)
+    return of_speakers(found.clips, options.speakers), found.skipped
+
+
+def require_scored(outcome: Outcome) -> None:
+    """Raise DataError if every clip failed."""
+    if not outcome.scored:
+        raise DataError(
+            f"none of {len(outcome.failed)} clips could be transcribed: {outcome.failed[0].reason}"
+        )
+
+
+def setup_of(recognizer: Recognizer, options: Options, decoding: Decoding) -> Setup:
+    """What ran, for a report."""
     from leanformer import __version__
     from leanformer.evaluate.report import Setup
 
@@ -224,8 +253,9 @@ def _print(made: Report, worst: int) -> None:
         console.print(f"skipped {count} {reason}", markup=False)
 
 
-def _write(made: Report, path: Path) -> None:
-    text = json.dumps(made.to_dict(), ensure_ascii=False, indent=2) + "\n"
+def write(values: Mapping[str, object], path: Path) -> None:
+    """Write the file of --json."""
+    text = json.dumps(values, ensure_ascii=False, indent=2) + "\n"
     try:
         if path.exists() and not path.is_file():  # /dev/stdout and the like must not be replaced
             path.write_text(text, encoding="utf-8")
@@ -238,7 +268,8 @@ def _write(made: Report, path: Path) -> None:
         ) from error
 
 
-def _report_failures(failures: Mapping[str, str]) -> int:
+def report_failures(failures: Mapping[str, str]) -> int:
+    """Say which clips failed, and give the exit code."""
     for reason in list(failures.values())[:_REASONS_SHOWN]:
         report(DataError(reason))
     if len(failures) > _REASONS_SHOWN:

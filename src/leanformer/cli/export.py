@@ -41,6 +41,10 @@ class Options:
     left_context: Annotated[int | None, _AtLeastOne] = None
     "Encoder frames before a chunk that it sees too. Default: what the model was measured with in training."
 
+    depths: Annotated[tuple[int, ...], _Several] = ()
+    """Layers to run, of the depths at which the model has an exit: the most of them by default, fewer by `--depth` of
+    `transcribe`. Each depth is a graph of its own. Default: all layers only."""
+
     no_fp32: Annotated[bool, _Flag] = False
     "Leave the float32 graph out, once the int8 graph was compared with it."
 
@@ -95,6 +99,7 @@ def export(checkpoint: Path, *, options: Options) -> int:
         licence_notes=licence_notes,
         notes=notes,
         metrics=metrics,
+        depths=options.depths,
         force=options.force,
     )
     made = run(load_trained(checkpoint), options.output, settings, speech or (SAMPLE,), _tell)

@@ -45,6 +45,9 @@ class Options:
     first_pass: Annotated[bool, Parameter(negative=())] = False
     "Leave the second pass out, if the model has one: final words come sooner, with more errors."
 
+    depth: int | None = None
+    "Layers of the first pass to run, of those that the bundle was exported for: fewer are faster, and hear worse."
+
     endpoint: Annotated[bool, Parameter(negative="--no-endpoint")] = True
     "Begin anew after each pause, as the model learnt it. Otherwise a recording is one utterance, however long."
 
@@ -110,6 +113,7 @@ def transcribe(
         chunk_ms=options.chunk_ms,
         first_pass_only=options.first_pass,
         text_form=None if options.text_form is None else find_text_form(options.text_form),
+        depth=options.depth,
         **decoding.settled(options.model).arguments(),
     )
     tasks = [Task(source, target) for source, target in zip(sources, _targets(sources, options), strict=True)]

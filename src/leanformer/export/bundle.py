@@ -3,6 +3,7 @@
 manifest.json     what a runtime must know, and the sha256 of every other file
 model.int8.onnx   the streaming step, weights of matrix products in int8
 model.fp32.onnx   the same in float32; may be left out
+depth_N.*.onnx    likewise the first pass cut off after N layers, for each lesser depth that it was exported for
 second.*.onnx     likewise the step of the second pass, if there is one
 predictor.onnx    one token of a transducer's predictor, and joiner.onnx, if there is a transducer
 tokenizer.model   SentencePiece
@@ -17,7 +18,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,14 @@ class Passes:
     """The transducer's graphs."""
     decoders: tuple[str, ...] = (CTC,)
     """What the model was trained to be read by."""
+    shallow: Mapping[int, Step] = field(default_factory=dict)
+    """The first pass cut off, by depth."""
 
 
-def graph_file(precision: str, which: Pass = "first") -> str:
-    """The file name of a pass's graph."""
-    return f"{'model' if which == 'first' else 'second'}.{precision}.onnx"
+def graph_file(precision: str, which: Pass | int = "first") -> str:
+    """The file name of the graph of a pass, or of the first cut off at a depth."""
+    name = {"first": "model", "second": "second"}[which] if isinstance(which, str) else f"depth_{which}"
+    return f"{name}.{precision}.onnx"
 
 
 def write_manifest(folder: Path, model: Model, passes: Passes, metrics: Mapping[str, Any]) -> None:
@@ -85,11 +89,13 @@ def write_manifest(folder: Path, model: Model, passes: Passes, metrics: Mapping[
         "default_chunk_ms": model.chunk_ms,
         "max_chunk_ms": model.max_chunk_ms,
         "left_context_frames": model.left_context_frames,
+        "depth": passes.first.model.config.encoder.depth,
         "decoders": list(passes.decoders),
         "graphs": _graphs(folder, "first"),
         "inputs": _inputs(passes.first, "frames", model.features.num_mel_bins),
         "state": _state(passes.first.packing),
         "outputs": list(passes.first.outputs),
+        **({"shallow": _shallow(folder, passes)} if passes.shallow else {}),
         **second,
         **({} if passes.decoder is None else {"transducer": passes.decoder.manifest}),
         "metrics": dict(metrics),
@@ -113,7 +119,15 @@ def _second(folder: Path, step: SecondStep) -> dict[str, Any]:
     }
 
 
-def _graphs(folder: Path, which: Pass) -> dict[str, Any]:
+def _shallow(folder: Path, passes: Passes) -> list[dict[str, Any]]:
+    """What a manifest says of the lesser depths; inputs and outputs are those of the full one, but for the state."""
+    return [
+        {"depth": depth, "graphs": _graphs(folder, depth), "state": _state(step.packing)}
+        for depth, step in sorted(passes.shallow.items())
+    ]
+
+
+def _graphs(folder: Path, which: Pass | int) -> dict[str, Any]:
     files = {precision: graph_file(precision, which) for precision in (INT8, FP32)}
     return {precision: {"file": name} for precision, name in files.items() if (folder / name).exists()}
 

@@ -24,6 +24,7 @@ from leanformer.export.bundle import (
     write_manifest,
 )
 from leanformer.export.card import licence_notes, model_card
+from leanformer.export.depths import at_depths, cut_off
 from leanformer.export.graph import export_step
 from leanformer.export.quantize import quantize
 from leanformer.export.speech import SAMPLE, Clip, read_clips
@@ -52,8 +53,8 @@ FUSED_NOTE = """\
 ALL_PASSES = get_args(Pass)
 
 Tell = Callable[[str], None]
-Graphs = dict[tuple[str, Pass], onnx.ModelProto]
-"""By precision and pass."""
+Graphs = dict[tuple[str, Pass | int], onnx.ModelProto]
+"""By precision, and pass or lesser depth."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,16 @@ class Settings:
     """Sections of the model card, in Markdown: what it was trained on, and what it cannot do."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What `leanformer evaluate --json` wrote."""
+    depths: Sequence[int] = ()
+    """Layers to run, of the depths at which an output may be taken: by default the most of these, any other by choice
+    when the bundle is loaded. None named: all layers."""
     force: bool = False
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What came out: `sizes` in bytes and `nodes` by precision, `quantized` nodes in int8; passes added up."""
+    """What came out: `sizes` in bytes and `nodes` by precision, `quantized` nodes in int8; passes added up,
+    but not the lesser depths, of which one runs in place of the first pass."""
 
     model: Model
     checks: tuple[Check, ...]
@@ -106,14 +111,15 @@ def export(
     Raises:
         ExportError: the target is taken, a setting does not fit the model, or the export fails its checks.
         AudioError: a recording cannot be read.
-        CompressError: the norms cannot be fused.
+        CompressError: the norms cannot be fused, or the model has no output at one of the depths.
     """
     check_target(target, settings.force)
+    trained, depths = at_depths(trained, settings.depths)
     model = _describe(trained, settings)
     clips = read_clips(speech, model.features)
     context = Context(model.max_chunk_ms // _frame_ms(trained), model.left_context_frames)
     fused = _fused(trained)
-    given, passes = _passes(trained, context), _passes(fused, context)
+    given, passes = _passes(trained, context, depths), _passes(fused, context, depths)
     tell("tracing the model")
     graphs = _trace(passes)
     tell("quantising")
@@ -127,7 +133,7 @@ def export(
         checks = _verify(Bundle.open(folder), given, clips, trained.tokenizer)
         require_passed(checks)
         if not settings.keep_fp32:
-            for which in ALL_PASSES:
+            for which in (*ALL_PASSES, *depths):
                 (folder / graph_file(FP32, which)).unlink(missing_ok=True)
         sizes = _sizes(folder)
         card = model_card(fused, model, sizes, checks, settings.metrics, settings.notes)
@@ -137,7 +143,7 @@ def export(
     return Exported(model, checks, sizes, _nodes(graphs), quantized)
 
 
-def _passes(trained: Trained, context: Context) -> Passes:
+def _passes(trained: Trained, context: Context, depths: Sequence[int]) -> Passes:
     model = trained.model
     objective, decoder = trained.recipe.objective, None
     if model.transducer is not None:
@@ -151,21 +157,26 @@ def _passes(trained: Trained, context: Context) -> Passes:
         None if model.second is None else SecondStep(model),
         decoder,
         tuple(name for name, trained in found.items() if trained),
+        {depth: Step(cut_off(trained, depth).model, context) for depth in depths},
     )
 
 
 def _trace(passes: Passes) -> Graphs:
-    """The float32 graph of each pass."""
-    steps: Mapping[Pass, StatefulStep | None] = {"first": passes.first, "second": passes.second}
-    return {(FP32, which): export_step(step) for which, step in steps.items() if step is not None}
+    """The float32 graph of each pass and lesser depth."""
+    steps: list[tuple[Pass | int, StatefulStep | None]] = [
+        ("first", passes.first),
+        ("second", passes.second),
+        *passes.shallow.items(),
+    ]
+    return {(FP32, which): export_step(step) for which, step in steps if step is not None}
 
 
 def _quantize(graphs: Graphs) -> int:
-    """Add the int8 graph of each pass; returns how many nodes were quantised."""
+    """Add each graph in int8; returns how many nodes of the passes were quantised."""
     count = 0
     for _, which in tuple(graphs):
         graphs[INT8, which], quantized = quantize(graphs[FP32, which])
-        count += quantized
+        count += quantized * (which in ALL_PASSES)
     return count
 
 
@@ -179,8 +190,8 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _nodes(graphs: Graphs) -> dict[str, int]:
     """Nodes of the graphs of both passes, by precision."""
     nodes = dict.fromkeys((FP32, INT8), 0)
-    for (kind, _), graph in graphs.items():
-        nodes[kind] += len(graph.graph.node)
+    for (kind, which), graph in graphs.items():
+        nodes[kind] += len(graph.graph.node) * (which in ALL_PASSES)
     return nodes
 
 
@@ -216,6 +227,11 @@ def _verify(bundle: Bundle, given: Passes, clips: Sequence[Clip], tokenizer: Tok
         checks += verify_second_int8(both, small, clips, chunk_frames, tokenizer)
     if given.first.model.transducer is not None:
         checks += verify_transducer(given.first, bundle, clips, chunk_frames)
+    for depth, step in given.shallow.items():
+        found = _verify(bundle.at_depth(depth, True), Passes(step, None), clips, tokenizer)
+        checks += [
+            replace(one, key=f"depth_{depth}_{one.key}", title=f"depth {depth}: {one.title}") for one in found
+        ]
     return tuple(checks)
 
 

@@ -46,16 +46,12 @@ def find_subject(text: str, depth: int | None = None) -> Subject:
     """What a name, a recipe's path or a bundle's folder stands for; cut off at `depth` if that is given.
 
     Raises:
-        ConfigError: it is none of them, or it cannot be cut off there.
+        ConfigError: it is none of them, or it cannot be cut off there; a bundle, where it was not exported for it.
         BundleError: the folder is no sound bundle.
     """
-    subject = _find(text)
-    if depth is None:
+    subject = _find(text, depth)
+    if depth is None or subject.is_bundle:
         return subject
-    if subject.is_bundle:
-        raise ConfigError(
-            f"--depth {depth}: the graphs of a bundle cannot be cut off; name a preset or a recipe"
-        )
     known = subject.config.output_depths
     if depth not in known:
         raise ConfigError(
@@ -66,7 +62,7 @@ def find_subject(text: str, depth: int | None = None) -> Subject:
     )
 
 
-def _find(text: str) -> Subject:
+def _find(text: str, depth: int | None) -> Subject:
     if base_name(text) in names():
         found = preset(text)
         return Subject(text, found.config, plain=found.plain)
@@ -75,7 +71,7 @@ def _find(text: str) -> Subject:
         recipe = load_recipe(path)
         return Subject(recipe.name, recipe.model, left_context=recipe.context.dev_left_context)
     if text == DEFAULT or path.is_dir():
-        return _bundle(text)
+        return _bundle(text, depth)
     try:
         preset(text)
     except ConfigError as error:
@@ -83,13 +79,15 @@ def _find(text: str) -> Subject:
     raise AssertionError
 
 
-def _bundle(text: str) -> Subject:
-    bundle = Bundle.open(text)
+def _bundle(text: str, depth: int | None) -> Subject:
+    bundle = Bundle.open(text).at_depth(depth, first_pass_only=True)
     recipe = load_toml(Recipe, bundle.folder / _CONFIG)
     changes: dict[str, object] = {"vocabulary_size": bundle.manifest.vocabulary_size}
     if bundle.manifest.second is None:
         changes["second"] = None  # trained, perhaps, but not in the bundle
     config = recipe.model.model_copy(update=changes)
+    if depth is not None:
+        config = shallow_config(config, depth)
     manifest = json.loads((bundle.folder / FILE_NAME).read_text(encoding="utf-8"))
     return Subject(
         bundle.manifest.name,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from leanformer.errors import BundleError
+from leanformer.errors import BundleError, ConfigError
 from leanformer.runtime.manifest import (
     FILE_NAME,
     TOKENIZER,
@@ -16,6 +16,7 @@ from leanformer.runtime.manifest import (
     TransducerPart,
     read_manifest,
 )
+from leanformer.runtime.word_fit import UNFITTED
 
 Precision = Literal["int8", "fp32"]
 Pass = Literal["first", "second"]
@@ -79,6 +80,41 @@ class Bundle:
             )
         return self.manifest.transducer
 
+    def at_depth(self, depth: int | None, first_pass_only: bool = False) -> Bundle:
+        """The bundle as if its model had `depth` layers; None, and as many as there are, leave it as it is.
+
+        Cut off, it has no second pass, and what was fitted for the words of the full depth does not count.
+
+        Args:
+            depth: layers of the first pass to run, of those that the model was exported for.
+            first_pass_only: that the second pass, if there is one, is not wanted.
+
+        Raises:
+            ConfigError: it was not exported for that depth, or a second pass would read what it was not trained on.
+        """
+        given = self.manifest
+        if depth is None or depth == given.depth:
+            return self
+        if depth not in given.shallow:
+            raise ConfigError(f"depth {depth}: {_depths_in_words(given, depth)}")
+        if given.second is not None and not first_pass_only:
+            raise ConfigError(
+                f"depth {depth}: the second pass of {given.name!r} was trained on what all {given.depth} layers give; "
+                "add --first-pass (in Python: first_pass_only=True), or leave the depth out"
+            )
+        part = given.shallow[depth]
+        cut = replace(
+            given,
+            name=f"{given.name} at depth {depth}",
+            graphs=part.graphs,
+            state=part.state,
+            second=None,
+            words=UNFITTED,
+            depth=depth,
+            shallow={},
+        )
+        return replace(self, manifest=cut)
+
     def graph_path(self, precision: str, which: Pass = "first") -> Path:
         """The ONNX graph of a pass in one precision.
 
@@ -92,6 +128,18 @@ class Bundle:
                 "Choose one of these, or export the model again"
             )
         return self.folder / graphs[precision]
+
+
+def _depths_in_words(manifest: Manifest, wanted: int) -> str:
+    """What to say of a depth that cannot be run at, and of those that can."""
+    full, name = manifest.depth, repr(manifest.name)
+    again = f"export the model again with --depths {wanted}, if it has an exit there"
+    if full is None:
+        return f"{name} was exported for its full depth only; leave the depth out, or {again}"
+    known = ", ".join(map(str, sorted((*manifest.shallow, full))))
+    if not 1 <= wanted <= full:
+        return f"{name} has layers 1 to {full}, and runs at depth {known}; choose one of these"
+    return f"{name} runs at depth {known}; choose one of these, or {again}"
 
 
 def _verify(part: Path, digest: str) -> None:

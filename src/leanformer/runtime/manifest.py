@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -55,13 +56,22 @@ class TransducerPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ShallowPart:
+    """The first pass cut off at some depth; `graphs` and `state` as in the manifest, of the layers that still run."""
+
+    graphs: Mapping[str, str]
+    state: tuple[StateTensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a runtime must know of a model.
 
     `graphs` names the ONNX file of each precision, `parts` the sha256 of every file. A step takes chunks of
     at most `max_chunk_ms`; `default_chunk_ms` is what the model was chosen for. Attention sees `left_context_frames`
     encoder frames back. `second` is None for a model of one pass. `decoders` are those that the model was trained for,
-    the first of them by default. `words` is what was fitted for the times and confidence of words.
+    the first of them by default. `words` is what was fitted for the times and confidence of words. `depth` is how many
+    layers the first pass has, None where an older export did not say; `shallow` has the lesser depths it may run at.
     """
 
     name: str
@@ -80,6 +90,8 @@ class Manifest:
     decoders: tuple[str, ...] = (CTC,)
     transducer: TransducerPart | None = None
     words: WordFit = UNFITTED
+    depth: int | None = None
+    shallow: Mapping[int, ShallowPart] = dataclass_field(default_factory=dict)
 
     @property
     def gives_encoder_out(self) -> bool:
@@ -142,6 +154,8 @@ def _manifest(values: Mapping[str, Any], path: Path) -> Manifest:
         decoders=tuple(map(str, field("decoders", list))),
         transducer=_transducer(field("transducer", dict), path) if TRANSDUCER in values else None,
         words=word_fit(values[WORDS], path) if WORDS in values else UNFITTED,
+        depth=field("depth", int) if "depth" in values else None,
+        shallow=_shallow(values, path) if "shallow" in values else {},
     )
     _check(manifest, path)
     return manifest
@@ -155,6 +169,19 @@ def _second(values: Mapping[str, Any], path: Path) -> SecondPart:
             "export the bundle again"
         )
     return SecondPart(_graphs(values, path), _state(values, path), chunk, lookahead)
+
+
+def _shallow(values: Mapping[str, Any], path: Path) -> dict[int, ShallowPart]:
+    parts = {
+        _value(one, "depth", int, path): ShallowPart(_graphs(one, path), _state(one, path))
+        for one in _value(values, "shallow", list, path)
+    }
+    full = _value(values, "depth", int, path)
+    if wrong := [depth for depth in parts if not 1 <= depth < full]:
+        raise BundleError(
+            f"{path}: a model of {full} layers cannot be cut off at depth {wrong[0]}; export the bundle again"
+        )
+    return parts
 
 
 def _transducer(values: Mapping[str, Any], path: Path) -> TransducerPart:
@@ -177,13 +204,14 @@ def _check(manifest: Manifest, path: Path) -> None:
     second = {} if manifest.second is None else manifest.second.graphs
     transducer = manifest.transducer
     parts = () if transducer is None else (transducer.predictor, transducer.joiner)
+    shallow = [name for part in manifest.shallow.values() for name in part.graphs.values()]
     known = {CTC, TRANSDUCER} if parts else {CTC}
     if not manifest.decoders or not known.issuperset(manifest.decoders):
         raise BundleError(
             f"{path}: 'decoders' is {list(manifest.decoders)}, but this Leanformer knows {CTC!r}, and {TRANSDUCER!r} "
             "where the bundle has one; upgrade leanformer, or export the model again"
         )
-    for needed in (TOKENIZER, *manifest.graphs.values(), *second.values(), *parts):
+    for needed in (TOKENIZER, *manifest.graphs.values(), *second.values(), *parts, *shallow):
         if needed not in manifest.parts:
             raise BundleError(f"{path}: 'parts' does not list {needed}; export the bundle again")
     if not manifest.graphs:

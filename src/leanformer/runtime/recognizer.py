@@ -77,6 +77,7 @@ class Recognizer:
         threads: int = 1,
         chunk_ms: int | None = None,
         first_pass_only: bool = False,
+        depth: int | None = None,
         decoder: str | None = None,
         beam: int | None = None,
         lm: str | Path | Fusion | None = None,
@@ -92,6 +93,8 @@ class Recognizer:
             chunk_ms: milliseconds of speech the model sees at a time: longer is more accurate, and later.
                 None takes what the model was chosen for.
             first_pass_only: leave the second pass out, if there is one: final words come sooner and are worse.
+            depth: how many layers of the first pass to run, of the depths that the bundle was exported for: fewer take
+                less time, and hear worse. None runs all.
             decoder: "ctc" or "transducer"; None takes the first that the bundle was trained for.
             beam: how many hypotheses to keep; 1 is the greedy search. None takes 8 where there is a language model
                 or hotwords, else 1.
@@ -105,7 +108,7 @@ class Recognizer:
             ConfigError: a value that this model cannot run at.
             TokenizerError: the bundle's tokenizer is broken.
         """
-        bundle = Bundle.open(model)
+        bundle = Bundle.open(model).at_depth(depth, first_pass_only)
         tokenizer = Tokenizer.load(bundle.tokenizer_path)
         beam, lm = usual_search(model, beam, lm, decoder, bool(hotwords))
         search = make_search(tokenizer, beam, lm, find_transducer(bundle, decoder, threads))
