@@ -37,7 +37,6 @@ from leanformer.layers.masks import attention_mask
 from leanformer.layers.position import rotary_angles, rotate
 from leanformer.layers.streaming import last_frames
 from leanformer.model import SpeechModel
-from leanformer.train.memory import keep_freed_memory
 from leanformer.train.objective import ctc_loss
 from leanformer.train.overrides import merged
 from leanformer.train.recipe import Recipe
@@ -68,7 +67,6 @@ class Setting:
     autocast: bool = True
     fused_optimizer: bool = True
     fused_average: bool = True
-    keep_memory: bool = True
     buckets: int | None = None
     grid_seconds: float | None = None
 
@@ -80,7 +78,6 @@ NAIVE = Setting(
     plain_depthwise=True,
     fused_optimizer=False,
     fused_average=False,
-    keep_memory=False,
     buckets=10_000,
     grid_seconds=0.01,
 )
@@ -92,7 +89,6 @@ SETTINGS = (
     Setting("without float32 depthwise subsampling", plain_depthwise=True),
     Setting("without fused AdamW", fused_optimizer=False),
     Setting("without fused averaging", fused_average=False),
-    Setting("without kept memory", keep_memory=False),
     Setting("without bfloat16", autocast=False),
     Setting("4 padded lengths", buckets=4),
     Setting("32 padded lengths", buckets=32),
@@ -169,7 +165,6 @@ class Runner:
 
     def run(self, steps: int) -> tuple[float, float, float]:
         """Seconds of audio, seconds, and CPU seconds of some steps."""
-        keep_freed_memory(self.setting.keep_memory)
         audio, start, cpu_start = 0.0, time.perf_counter(), time.process_time()
         for _ in range(steps):
             batch = next(self.batches)

@@ -33,7 +33,6 @@ from leanformer.train.checkpoint import (
 from leanformer.train.curves import Curves
 from leanformer.train.figure import WER, DevFigure
 from leanformer.train.keeping import Keeper
-from leanformer.train.memory import keep_freed_memory
 from leanformer.train.overrides import differences
 from leanformer.train.progress import Display, Monitor
 from leanformer.train.quiet import quietly
@@ -217,7 +216,6 @@ def fit(
     """
     checkpoint, first_step = start
     _write_recipe(plan.recipe, plan.run)
-    keep_freed_memory()
     request = StopRequest()
     keeper = Keeper(plan.run, plan.schedule, plan.dev is not None, request, plan.figure)
     dev = None if plan.dev is None else DevLoader(plan.dev, batch)
