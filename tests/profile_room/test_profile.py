@@ -177,7 +177,7 @@ def test_a_plot_without_matplotlib(
         (("lean-tiny", "--energy", "x=1"), 1, "the names are dram_pj_per_byte, "),
         (("lean-tiny", "--energy", "int8_mac_pj=a"), 1, "'a' is no number"),
         (("lean-tiny", "--depth", "9"), 1, "--depth 9: "),
-        (("default", "--depth", "2"), 1, "was exported for its full depth only"),
+        (("default", "--depth", "2"), 1, "runs at depth 9; choose one of these"),
         (("default", "--against", "plain"), 2, "only a preset has a plain Conformer"),
         ((".",), 1, "manifest.json"),
     ],
