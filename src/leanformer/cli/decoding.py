@@ -34,8 +34,8 @@ class Decoding:
     "What each word-piece gains, so that words are not left out. Default: as for the weight."
 
     lm_internal: float = 0.0
-    """How much of the language that a transducer has learnt itself is taken off for the language model. 0.2 or 0.3 is a
-    usual value; best with `factorization = "hat"`."""
+    """How much of the language that a transducer has learnt itself is taken off for the language model; exact with
+    `factorization = "hat"`."""
 
     hotwords: Path | None = None
     "A file of phrases to expect, one a line, with a weight after a tab if it needs one."
