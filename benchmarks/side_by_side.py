@@ -122,7 +122,7 @@ class Bench:
             self.folder / "scores" / f"{reading.name}-{seed}-{key}.json".replace(" ", "-").replace("/", "-")
         )
         if not kept.exists():
-            score = self._hear(self._bundle(model, seed), reading, seed)
+            score = self._hear(self.bundle(model, seed), reading, seed)
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(asdict(score)), encoding="utf-8")
         values = json.loads(kept.read_text(encoding="utf-8"))
@@ -130,8 +130,7 @@ class Bench:
 
     def _hear(self, bundle: Path, reading: Reading, seed: int) -> Score:
         print(f"reading {reading.name}, seed {seed}", file=sys.stderr)
-        options = {"precision": reading.precision, "chunk_ms": reading.chunk_ms, **dict(reading.options)}
-        scored = evaluate(Recognizer.load(bundle, **options), read_clips([self.data]).clips).scored
+        scored = evaluate(self.recognizer(reading, bundle), read_clips([self.data]).clips).scored
         return Score(
             reading,
             seed,
@@ -143,7 +142,12 @@ class Bench:
             sum(path.stat().st_size for path in bundle.glob(f"*.{reading.precision}.onnx")),
         )
 
-    def _bundle(self, model: Model, seed: int) -> Path:
+    def recognizer(self, reading: Reading, bundle: Path) -> Recognizer:
+        """What a reading hears with."""
+        options = {"precision": reading.precision, "chunk_ms": reading.chunk_ms, **dict(reading.options)}
+        return Recognizer.load(bundle, **options)
+
+    def bundle(self, model: Model, seed: int) -> Path:
         """Train and export, as far as that has not been done."""
         changes = (*self.changes, *model.changes, f"seed={seed}")
         key = _key(changes, self.protocol.read_text())
