@@ -187,6 +187,27 @@ def test_ctrl_c_in_a_step_of_the_model_waits_for_its_end(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("patient", [True, False])
+def test_ctrl_c_hears_what_a_slow_machine_has_not_come_to(
+    recognizer: Recognizer, speech: np.ndarray, patient: bool
+) -> None:
+    waiting = list(in_blocks(stored(speech)))
+    heard = []
+
+    class Pressed(Lines):
+        """Ctrl-C comes with the first block, and again with the third by somebody in a hurry."""
+
+        def show(self, *given: object) -> None:
+            heard.append(given)
+            if len(heard) == 1 or (len(heard) == 3 and not patient):
+                os.kill(os.getpid(), signal.SIGINT)
+            super().show(*given)  # type: ignore[arg-type]
+
+    source = SimpleNamespace(name="it", rate=RATE, blocks=iter(waiting[:1]), rest=lambda: iter(waiting[1:]))
+    assert listen(recognizer, source, Pressed()) is None  # type: ignore[arg-type]
+    assert len(heard) == (len(waiting) + 1 if patient else 4)  # with the end
+
+
 @pytest.mark.parametrize("error", [AudioError("microphone 'it' stopped"), OSError(5, "Input/output error")])
 def test_an_unplugged_microphone_leaves_the_text(
     bundle_folder: Path,
