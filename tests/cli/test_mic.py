@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from leanformer import AudioError, Recognizer
+from leanformer.audio.microphone import Device
 from leanformer.audio.source import Source
 from leanformer.cli import mic as verb
 from leanformer.cli.app import main
@@ -271,6 +272,16 @@ def test_dropped_sound_is_told(
     assert capsys.readouterr().err.splitlines() == [
         "leanformer: warning: 0.4 s of sound were dropped: this machine is too slow for the model, or busy"
     ]
+
+
+def test_microphones_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Device(2, "headset", 1, 48_000, True)]
+    monkeypatch.setattr("leanformer.audio.microphone.list_devices", lambda: found)
+    assert main(["mic", "--list-devices"]) == 0
+    assert capsys.readouterr() == ("*   2  headset  (1 channels, 48000 Hz)\n", "")
+    found.clear()
+    assert main(["mic", "--list-devices"]) == 1
+    assert "no microphone found; plug one in, or pipe sound in" in capsys.readouterr().err
 
 
 def test_a_sound_file_that_is_no_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
