@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from leanformer.cli.captions import Redrawn
+from leanformer.cli.captions import Redrawn, level_meter
 from leanformer.runtime.events import Final, PartialText
 from leanformer.runtime.partial import Partial
 from leanformer.runtime.transcript import Segment, Word
@@ -57,3 +57,17 @@ def test_what_is_complete_stays_above() -> None:
     assert "the cat sat\n" in written
     assert "too slow\n" in written
     assert written.rstrip().endswith("\x1b[2K")  # nothing that was redrawn is left
+
+
+@pytest.mark.parametrize(
+    ("samples", "says"),
+    [
+        (np.zeros(100, np.int16), "-------------------- " + " -60 dB"),
+        (np.full(100, 32_767, np.int16), "#" * 20 + "    0 dB"),
+        (np.full((100, 2), 0.0316, np.float32), "#" * 10 + "-" * 10 + "  -30 dB"),
+        (np.zeros(0, np.float32), "-" * 20 + "  -60 dB"),
+    ],
+)
+def test_the_level(samples: np.ndarray, says: str) -> None:
+    assert level_meter(samples, unicode=False) == says
+    assert level_meter(samples).endswith(says[-3:])

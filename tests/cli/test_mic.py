@@ -23,7 +23,7 @@ from leanformer.audio.microphone import Device
 from leanformer.audio.source import Source
 from leanformer.cli import mic as verb
 from leanformer.cli.app import main
-from leanformer.cli.captions import Lines, level_meter
+from leanformer.cli.captions import Lines
 from leanformer.cli.mic import listen
 from leanformer.runtime.recognizer import DEFAULT_ENDPOINT
 
@@ -288,17 +288,3 @@ def test_a_sound_file_that_is_no_sound(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "notes.wav").write_text("text")
     assert main(["mic", "--device", str(tmp_path / "notes.wav")]) == 1
     assert "notes.wav" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("samples", "says"),
-    [
-        (np.zeros(100, np.int16), "-------------------- " + " -60 dB"),
-        (np.full(100, 32_767, np.int16), "#" * 20 + "    0 dB"),
-        (np.full((100, 2), 0.0316, np.float32), "#" * 10 + "-" * 10 + "  -30 dB"),
-        (np.zeros(0, np.float32), "-" * 20 + "  -60 dB"),
-    ],
-)
-def test_the_level(samples: np.ndarray, says: str) -> None:
-    assert level_meter(samples, unicode=False) == says
-    assert level_meter(samples).endswith(says[-3:])
