@@ -106,6 +106,16 @@ def test_what_is_heard_comes_in_order(library: StandIn) -> None:
         assert microphone.take_losses() is None
 
 
+def test_what_waits_in_the_queue_is_not_lost(library: StandIn) -> None:
+    with open_microphone("headset") as microphone:
+        for value in (1, 2):
+            library.streams[0].callback(block(value), 4_800, None, FINE)
+        rest = microphone.rest()
+        assert int(next(rest)[0]) == 1
+        library.streams[0].callback(block(3), 4_800, None, FINE)  # comes after it was asked for
+        assert [int(one[0]) for one in rest] == [2]
+
+
 def test_sound_for_which_there_is_no_room_is_counted(library: StandIn) -> None:
     with open_microphone("headset", most_seconds=0.3) as microphone:
         for value in range(5):

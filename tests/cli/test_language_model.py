@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,21 @@ def test_wrong_options(
     assert (found, out) == (code, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(find_spec("flashlight") is None, reason="flashlight-text is not installed (extra lm)")
+def test_a_language_model_of_words_is_tuned_and_used(folder: Path, run: Run, bundle_folder: Path) -> None:
+    words = Path(__file__).parents[1] / "data" / "words.kenlm"
+    (folder / "w.kenlm").write_bytes(words.read_bytes())
+    code, out, _ = run("tune", bundle_folder, "--lm", "w.kenlm", "--data", "one", "--beam", "4")
+    assert code == 0
+    assert out.startswith("w.kenlm: weight ")
+    _, use = out.rstrip().split("; use it with ")
+    assert (folder / "w.kenlm").read_bytes() == words.read_bytes()
+    options = ("--no-endpoint", "--model", bundle_folder, "--lm", "w.kenlm")
+    code, out, err = run("transcribe", "one/clips/a.wav", *options, *use.split())
+    assert (code, err) == (0, "")
+    assert out
 
 
 def test_hotwords_on_the_command_line(folder: Path, run: Run, bundle_folder: Path) -> None:

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from leanformer import AudioError, Recognizer
+from leanformer.audio.microphone import Device
 from leanformer.audio.source import Source
 from leanformer.cli import mic as verb
 from leanformer.cli.app import main
-from leanformer.cli.captions import Lines, level_meter
+from leanformer.cli.captions import Lines
 from leanformer.cli.mic import listen
 from leanformer.runtime.recognizer import DEFAULT_ENDPOINT
 
@@ -187,6 +188,27 @@ def test_ctrl_c_in_a_step_of_the_model_waits_for_its_end(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("patient", [True, False])
+def test_ctrl_c_hears_what_a_slow_machine_has_not_come_to(
+    recognizer: Recognizer, speech: np.ndarray, patient: bool
+) -> None:
+    waiting = list(in_blocks(stored(speech)))
+    heard = []
+
+    class Pressed(Lines):
+        """Ctrl-C comes with the first block, and again with the third by somebody in a hurry."""
+
+        def show(self, *given: object) -> None:
+            heard.append(given)
+            if len(heard) == 1 or (len(heard) == 3 and not patient):
+                os.kill(os.getpid(), signal.SIGINT)
+            super().show(*given)  # type: ignore[arg-type]
+
+    source = SimpleNamespace(name="it", rate=RATE, blocks=iter(waiting[:1]), rest=lambda: iter(waiting[1:]))
+    assert listen(recognizer, source, Pressed()) is None  # type: ignore[arg-type]
+    assert len(heard) == (len(waiting) + 1 if patient else 4)  # with the end
+
+
 @pytest.mark.parametrize("error", [AudioError("microphone 'it' stopped"), OSError(5, "Input/output error")])
 def test_an_unplugged_microphone_leaves_the_text(
     bundle_folder: Path,
@@ -252,21 +274,17 @@ def test_dropped_sound_is_told(
     ]
 
 
+def test_microphones_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Device(2, "headset", 1, 48_000, True)]
+    monkeypatch.setattr("leanformer.audio.microphone.list_devices", lambda: found)
+    assert main(["mic", "--list-devices"]) == 0
+    assert capsys.readouterr() == ("*   2  headset  (1 channels, 48000 Hz)\n", "")
+    found.clear()
+    assert main(["mic", "--list-devices"]) == 1
+    assert "no microphone found; plug one in, or pipe sound in" in capsys.readouterr().err
+
+
 def test_a_sound_file_that_is_no_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.wav").write_text("text")
     assert main(["mic", "--device", str(tmp_path / "notes.wav")]) == 1
     assert "notes.wav" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("samples", "says"),
-    [
-        (np.zeros(100, np.int16), "-------------------- " + " -60 dB"),
-        (np.full(100, 32_767, np.int16), "#" * 20 + "    0 dB"),
-        (np.full((100, 2), 0.0316, np.float32), "#" * 10 + "-" * 10 + "  -30 dB"),
-        (np.zeros(0, np.float32), "-" * 20 + "  -60 dB"),
-    ],
-)
-def test_the_level(samples: np.ndarray, says: str) -> None:
-    assert level_meter(samples, unicode=False) == says
-    assert level_meter(samples).endswith(says[-3:])

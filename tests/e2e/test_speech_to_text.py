@@ -92,9 +92,22 @@ def test_silence_is_no_word(recognizer: Recognizer) -> None:
 
 
 def test_recognition_loads_no_torch() -> None:
-    code = (
-        "import sys, leanformer; r = leanformer.Recognizer.load('default'); "
-        f"assert r.transcribe({str(SAMPLE)!r}).words; "
-        "assert not {'torch', 'lightning', 'lhotse', 'pydantic'} & set(sys.modules), 'loaded'"
-    )
+    # Beam, language model, hotwords, endpoints, batch and text form; then live captions, of a file for a microphone.
+    code = f"""
+import sys
+import leanformer
+import soundfile
+from leanformer.cli.app import main
+from leanformer.runtime.endpoint import Endpointing
+
+recognizer = leanformer.Recognizer.load(hotwords=["faintly"], text_form=str.upper)
+assert recognizer.transcribe({str(SAMPLE)!r}, endpoint=Endpointing()).text.isupper()
+samples, rate = soundfile.read({str(SAMPLE)!r}, dtype="int16")
+batch = leanformer.Batch()
+stream = recognizer.stream(hotwords=["hand"], batch=batch)
+stream.accept_waveform(samples, rate)
+assert "HAND" in stream.finish().text
+assert main(["mic", "--device", {str(SAMPLE)!r}]) == 0
+assert not {{"torch", "lightning", "lhotse", "pydantic"}} & set(sys.modules), "loaded"
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

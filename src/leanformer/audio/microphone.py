@@ -87,6 +87,11 @@ class Microphone:
             self._heard += len(block)
             yield block
 
+    def rest(self) -> Iterator[NDArray[np.int16]]:
+        """The blocks (n,) that were heard before this call and that nobody has taken; waits for nothing."""
+        for _ in range(self._queue.qsize()):
+            yield self._queue.get_nowait()
+
     def _gone(self) -> AudioError:
         return AudioError(
             f"microphone {self.name!r} stopped after {self._heard / self.rate:.1f} s; it may be unplugged or taken "

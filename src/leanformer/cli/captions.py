@@ -15,7 +15,9 @@ from leanformer.runtime.events import Event, Final, PartialText
 from leanformer.runtime.partial import NOTHING, Partial
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
 _QUIETEST_DB = -60.0
 _CELLS = 20
@@ -67,10 +69,10 @@ class Redrawn:
             elif isinstance(event, PartialText):
                 self._partial = event.text
         console = self._live.console
-        width, meter = console.width, level_meter(block, console.encoding.lower().startswith("utf"))
-        text = Text(meter, style="green", no_wrap=True, overflow="crop")
+        meter = level_meter(block, console.encoding.lower().startswith("utf"))
+        text = Text(meter[: console.width], style="green")
         if self._partial:
-            text = Text.assemble(_end_of(self._partial, width * _PARTIAL_LINES - 1), "\n", text)
+            text = Text("\n").join([*_last_lines(self._partial, console), text])
         self._live.update(text, refresh=True)
 
     def warn(self, line: str) -> None:
@@ -80,12 +82,12 @@ class Redrawn:
         self._live.console.print(Text(line, style="yellow"))
 
 
-def _end_of(partial: Partial, width: int) -> Any:
-    """As much of the end as fits; what may still change is dimmed."""
+def _last_lines(partial: Partial, console: Console) -> Sequence[Text]:
+    """As much of the end as has room; what may still change is dimmed."""
     from rich.text import Text
 
     text = Text.assemble(partial.stable, " " if partial.stable else "", (partial.tail, "dim"))
-    return text[max(0, len(text) - width) :]
+    return text.wrap(console, console.width)[-_PARTIAL_LINES:]
 
 
 def level_meter(block: NDArray[Any], unicode: bool = True) -> str:

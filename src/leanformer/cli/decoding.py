@@ -24,14 +24,15 @@ class Decoding:
     hotwords, else 1."""
 
     lm: str | None = None
-    """A language model that `leanformer lm` wrote, `default`, or `none`. Default: `default` with the default model,
-    else none."""
+    """A language model that `leanformer lm` wrote, `default`, or `none`; or one of words, an ARPA file or a KenLM
+    binary (needs `pip install 'leanformer[lm]'`). Default: `default` with the default model, else none."""
 
     lm_weight: float | None = None
     "How much the language model counts. Default: what `leanformer tune` found for it."
 
     lm_bonus: float | None = None
-    "What each word-piece gains, so that words are not left out. Default: as for the weight."
+    """What each word-piece gains, or each word with a language model of words, so that words are not left out.
+    Default: as for the weight."""
 
     lm_internal: float = 0.0
     """How much of the language that a transducer has learnt itself is taken off for the language model; exact with

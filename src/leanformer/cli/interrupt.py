@@ -18,6 +18,8 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = False
+        self.again = False
+        "whether Ctrl-C came a second time: whoever is still at work should leave the rest"
         self._waiting = False
 
     def __enter__(self) -> Interrupt:
@@ -43,6 +45,6 @@ class Interrupt:
             yield block
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.again, self.asked = self.asked, True
         if self._waiting:
             raise KeyboardInterrupt

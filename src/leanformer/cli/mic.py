@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from leanformer.audio.microphone import Microphone
     from leanformer.audio.source import Source
     from leanformer.cli.captions import Captions
+    from leanformer.cli.interrupt import Interrupt
     from leanformer.runtime.recognizer import Recognizer
 
 _AtLeastOne = Parameter(validator=validators.Number(gte=1))
@@ -61,7 +63,8 @@ def mic(*, options: Options = Options(), decoding: Decoding = USUAL) -> int:
     """Write down what is spoken into a microphone, while it is spoken.
 
     Each utterance ends with a pause and becomes a line. On a terminal, the words being spoken are shown below, the
-    dimmed ones may still change. Ctrl-C ends it; the last words are kept.
+    dimmed ones may still change. Ctrl-C ends it; the last words are kept. A second one leaves out what a machine that
+    lags behind has not come to.
     """
     from leanformer.audio.microphone import in_lines, list_devices
 
@@ -105,7 +108,7 @@ def listen(recognizer: Recognizer, source: Source | Microphone, shown: Captions)
     next_warning = 0.0
     with Interrupt() as interrupt:
         try:
-            for block in interrupt.until_asked(_readable(source)):
+            for block in _until_asked(source, interrupt):
                 stream.accept_waveform(block, source.rate)
                 shown.show(stream.take_events(), block)
                 if stream.duration >= next_warning and (lost := losses()) is not None:
@@ -116,6 +119,17 @@ def listen(recognizer: Recognizer, source: Source | Microphone, shown: Captions)
         stream.finish()
         shown.show(stream.take_events(), np.zeros(0, np.float32))
     return found
+
+
+def _until_asked(source: Source | Microphone, interrupt: Interrupt) -> Iterator[NDArray[Any]]:
+    """The source's blocks until Ctrl-C, with those that a microphone has heard by then and the model has not.
+
+    A machine that lags behind may need some time for these; a second Ctrl-C leaves them out.
+    """
+    yield from interrupt.until_asked(_readable(source))
+    if interrupt.asked:
+        rest: Callable[[], Iterator[NDArray[Any]]] = getattr(source, "rest", lambda: iter(()))
+        yield from takewhile(lambda _: not interrupt.again, rest())
 
 
 def _readable(source: Source | Microphone) -> Iterator[NDArray[Any]]:

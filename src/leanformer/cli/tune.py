@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +15,10 @@ from leanformer.cli.outcome import UsageError
 from leanformer.runtime.bundle import DEFAULT
 
 if TYPE_CHECKING:
+    from leanformer.decoder.scorer import Scorer
     from leanformer.evaluate.corpus import Clip
+    from leanformer.evaluate.tune import Trial
+    from leanformer.text.tokenizer import Tokenizer
 
 _AtLeastOne = Parameter(validator=validators.Number(gte=1))
 _Several = Parameter(negative=(), consume_multiple=True)
@@ -26,7 +30,8 @@ class Options:
     """What to tune, and on what."""
 
     lm: str = DEFAULT
-    "A language model that `leanformer lm` wrote, or `default`."
+    """A language model that `leanformer lm` wrote, or `default`; or one of words, an ARPA file or a KenLM binary, for
+    which weight and bonus are only shown."""
 
     words: Annotated[bool, Parameter(negative=())] = False
     """Fit the confidence of words instead, for the greedy search, the beam, and the beam with --lm, and write it into
@@ -64,6 +69,8 @@ _DEFAULTS = Options()
 def tune(bundle: str, *, options: Options = _DEFAULTS) -> None:
     """Find the weight and bonus of a language model with the fewest word errors, and write them into its file.
 
+    With a language model of words they are shown, and left for you to give.
+
     With --words, fit the times and confidence of words, and write them into the bundle's manifest.
 
     The model hears the speech once; then searches are run on what it heard. Tune on speech that is neither trained
@@ -99,15 +106,12 @@ def clips_of(options: Options, speakers: Literal["all", "odd", "even"]) -> Seque
 
 def _tune_language_model(bundle: str, options: Options) -> None:
     from leanformer.data.progress import progress_bar
-    from leanformer.decoder.language_model_file import Header, to_bytes
     from leanformer.evaluate.posteriors import posteriors
     from leanformer.evaluate.tune import tune as trials
-    from leanformer.runtime.language_model import open_language_model, path_of, write_file
     from leanformer.runtime.recognizer import Recognizer
 
     recognizer = Recognizer.load(bundle, chunk_ms=options.chunk_ms, beam=1)
-    path = path_of(options.lm if options.lm == DEFAULT else Path(options.lm))
-    ngram, header = open_language_model(path, recognizer.tokenizer)
+    scorer, keep = _opened(options.lm, recognizer.tokenizer)
     clips = clips_of(options, "all")
     heard = []
     with progress_bar("listening") as progress:
@@ -116,7 +120,7 @@ def _tune_language_model(bundle: str, options: Options) -> None:
             progress(len(heard), len(clips))
     best = None
     texts = [clip.utterance.text for clip in clips]
-    for trial in trials(ngram, options.beam, heard, texts, recognizer.tokenizer):
+    for trial in trials(scorer, options.beam, heard, texts, recognizer.tokenizer):
         best = trial if best is None or trial.wer < best.wer else best
         print(
             f"weight {trial.weight:.3f}  bonus {trial.bonus:.3f}  WER {trial.wer:7.2%}   best {best.wer:7.2%}",
@@ -124,6 +128,35 @@ def _tune_language_model(bundle: str, options: Options) -> None:
         )
     assert best is not None
     on = f"{len(clips)} clips of split {options.split}"
-    tuned = f"{recognizer.name}, beam {options.beam}, {on}, WER {best.wer:.4f}"
-    write_file(path, to_bytes(ngram, Header(header.pieces, best.weight, best.bonus, tuned)))
-    print(f"{path}: weight {best.weight:g}, bonus {best.bonus:g}; WER {best.wer:.2%} at beam {options.beam}")
+    kept = keep(best, f"{recognizer.name}, beam {options.beam}, {on}, WER {best.wer:.4f}")
+    print(
+        f"{options.lm}: weight {best.weight:g}, bonus {best.bonus:g}; WER {best.wer:.2%} at beam {options.beam}{kept}"
+    )
+
+
+def _opened(
+    lm: str, tokenizer: Tokenizer
+) -> tuple[Callable[[float, float], Scorer], Callable[[Trial, str], str]]:
+    """What makes the language model's scorer of a weight and a bonus, and what keeps the best of them.
+
+    The latter takes it with what it was found with, in words, and gives what the user has to know.
+    """
+    from leanformer.decoder.language_model import LanguageModel
+    from leanformer.decoder.language_model_file import to_bytes
+    from leanformer.runtime.kenlm import is_of_words, word_fusion
+    from leanformer.runtime.language_model import open_language_model, path_of, write_file
+
+    path = path_of(lm)
+    if is_of_words(path):
+        # Not ours to write into.
+        words = word_fusion(path, tokenizer)
+        how = "; use it with --lm-weight {0.weight:g} --lm-bonus {0.bonus:g}"
+        return words.weighted, lambda best, _: how.format(best)
+    ngram, header = open_language_model(path, tokenizer)
+
+    def keep(best: Trial, tuned: str) -> str:
+        new = replace(header, weight=best.weight, bonus=best.bonus, tuned=tuned)
+        write_file(path, to_bytes(ngram, new))
+        return ""
+
+    return partial(LanguageModel, ngram), keep

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanformer.decoder.ctc_beam import CtcBeamSearch
-from leanformer.decoder.language_model import LanguageModel
-from leanformer.decoder.ngram import NGram
+from leanformer.decoder.scorer import Scorer
 from leanformer.evaluate.fit_words import search_tokens
 from leanformer.evaluate.wer import count_errors, total
 from leanformer.text.tokenizer import Tokenizer
@@ -51,18 +50,24 @@ def word_error_rate(
 
 
 def tune(
-    ngram: NGram,
+    scorer: Callable[[float, float], Scorer],
     beam: int,
     heard: Sequence[NDArray[np.float32]],
     references: Sequence[str],
     tokenizer: Tokenizer,
 ) -> Iterator[Trial]:
-    """Each trial as it is done, until no step is better; the best of them is the result."""
+    """Each trial as it is done, until no step is better; the best of them is the result.
+
+    Args:
+        scorer: makes the language model's scorer, of a weight and a bonus.
+        beam: how many hypotheses the search keeps.
+        heard: the log-probabilities of each recording, (T, V).
+        references: their transcripts.
+        tokenizer: the model's.
+    """
 
     def errors(weight: float, bonus: float) -> float:
-        search = CtcBeamSearch(
-            ngram.vocabulary_size, beam, (LanguageModel(ngram, weight, bonus),), tokenizer.blank_id
-        )
+        search = CtcBeamSearch(len(tokenizer), beam, (scorer(weight, bonus),), tokenizer.blank_id)
         return word_error_rate(search, heard, references, tokenizer)
 
     yield from pattern_search(errors)

@@ -10,8 +10,10 @@ from pathlib import Path
 from leanformer.decoder.language_model import LanguageModel
 from leanformer.decoder.language_model_file import Header, pieces_hash, read
 from leanformer.decoder.ngram import NGram
+from leanformer.decoder.word_fusion import WordFusion
 from leanformer.errors import ConfigError, LeanformerError
 from leanformer.runtime.bundle import DEFAULT
+from leanformer.runtime.kenlm import is_of_words, word_fusion
 from leanformer.text.tokenizer import Tokenizer
 
 
@@ -20,10 +22,11 @@ class Fusion:
     """A language model and how much it counts; None stands for what it was tuned to."""
 
     lm: str | Path
-    'its file, or "default" for the one that ships with Leanformer'
+    """its file, or "default" for the one that ships with Leanformer; a file of `leanformer lm`, or one of words, which
+    KenLM reads"""
     weight: float | None = None
     bonus: float | None = None
-    "what each token gains, so that words are not left out"
+    "what each token gains, or each word with a language model of words, so that words are not left out"
     internal_weight: float = 0.0
     """how much of what a transducer has itself learnt of language is taken off first (Variani et al. 2020); CTC has
     nothing of the kind"""
@@ -62,9 +65,15 @@ def open_language_model(model: str | Path, tokenizer: Tokenizer) -> tuple[NGram,
     return ngram, header
 
 
-def language_model(fusion: Fusion, tokenizer: Tokenizer) -> LanguageModel:
-    """The scorer; raises what `open_language_model` does."""
-    ngram, header = open_language_model(fusion.lm, tokenizer)
+def language_model(fusion: Fusion, tokenizer: Tokenizer) -> LanguageModel | WordFusion:
+    """The scorer: of word-pieces from a file of `leanformer lm`, or of words from an ARPA file or KenLM binary.
+
+    Raises what `open_language_model` and `word_fusion` do.
+    """
+    path = path_of(fusion.lm)
+    if is_of_words(path):
+        return word_fusion(path, tokenizer, fusion.weight, fusion.bonus)
+    ngram, header = open_language_model(path, tokenizer)
     weight = header.weight if fusion.weight is None else fusion.weight
     return LanguageModel(ngram, weight, header.bonus if fusion.bonus is None else fusion.bonus)
 

@@ -15,6 +15,7 @@ from leanformer.decoder.scorer import Scorer
 from leanformer.decoder.search import Search
 from leanformer.decoder.transducer import Transducer, TransducerGreedySearch
 from leanformer.decoder.transducer_beam import TransducerBeamSearch
+from leanformer.decoder.word_fusion import WordFusion
 from leanformer.errors import BundleError, ConfigError
 from leanformer.runtime.bundle import DEFAULT, Bundle
 from leanformer.runtime.hotwords import biasing, read_hotwords
@@ -90,7 +91,7 @@ def search_kind(search: Search[Any]) -> str:
     behind where a language model helps, or "other".
     """
     if isinstance(search, CtcBeamSearch | TransducerBeamSearch):
-        helped = any(isinstance(scorer, LanguageModel) for scorer in search.scorers)
+        helped = any(isinstance(scorer, LanguageModel | WordFusion) for scorer in search.scorers)
         kind = "beam" if isinstance(search, CtcBeamSearch) else "transducer beam"
         return f"{kind}+lm" if helped else kind
     names = ((GreedySearch, "greedy"), (TransducerGreedySearch, "transducer"))
