@@ -11,10 +11,11 @@ import torch
 from lhotse import MonoCut, SupervisionSegment
 
 from leanformer.analysis.probe import INPUT, collect, divide
-from leanformer.analysis.speech import batches, shuffled, until_seconds
+from leanformer.analysis.speech import batches
 from leanformer.analysis.subject import layer_outputs, load_subject
 from leanformer.cli.app import main
 from leanformer.data.alignment import AlignmentTable
+from leanformer.data.subset import shuffled, until_seconds
 from leanformer.pretrain.prepare import read_audio
 
 from .conftest import DATA

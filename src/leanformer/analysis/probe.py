@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leanformer.analysis.linear import fit_linear
-from leanformer.analysis.speech import Phones, batches, shuffled
+from leanformer.analysis.speech import Phones, batches
 from leanformer.analysis.subject import Subject, layer_outputs
 from leanformer.data.loader import TrainingBatch
 from leanformer.data.phones import UNKNOWN
+from leanformer.data.subset import shuffled
 from leanformer.errors import DataError
 from leanformer.evaluate.interval import bootstrap_interval, resampling_units
 from leanformer.features.fbank import Fbank
