@@ -98,8 +98,11 @@ def test_probe_reads_every_depth(
     assert main(["probe", *arguments, "--depths", "3", "1", "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     assert [one["depth"] for one in (found["input"], *found["depths"])] == [0, 1, 3]
+    assert sum(found["test"]) == found["test_frames"]
+    assert len(found["units"]) == len(found["test"])
     for one in found["depths"]:
         assert 0.0 <= one["accuracy"] <= 1.0
+        assert one["accuracy"] == pytest.approx(1 - sum(one["wrong"]) / found["test_frames"])
     assert 0.2 < found["majority"] < 0.5
     assert "depth  1" in capsys.readouterr().out
 
