@@ -58,8 +58,9 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.fixture
 def quick_traces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One traced graph, with the weights of the first, for all models of a shape: a trace takes seconds, and no test here
-    asks how well these hear. That a graph does what its model does is tested in tests/export.
+    """One traced graph, with the weights of the first, for all models of a shape: a trace takes seconds.
+
+    No test here asks how well these hear, and that a graph does what its model does is tested in tests/export.
     """
     traced: dict[tuple[int, int], Any] = {}
 
