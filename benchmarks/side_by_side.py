@@ -10,7 +10,6 @@ two has an interval of its own: a bootstrap over speakers, drawn alike for both.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -22,15 +21,17 @@ from typing import Any
 
 import environment  # noqa: F401 - before whatever needs torch
 import numpy as np
+from kept import key
+from paired import Counted, gap, with_interval
+from paired import difference as paired_difference
 
 from leanformer.evaluate.corpus import read_clips
 from leanformer.evaluate.evaluate import evaluate
-from leanformer.evaluate.interval import bootstrap_interval, resampling_units
+from leanformer.evaluate.interval import resampling_units
 from leanformer.export.bundle import FP32, INT8
 from leanformer.runtime.recognizer import Recognizer
 
 PROTOCOL = Path(__file__).parent / "protocol.toml"
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -67,37 +68,26 @@ class Score:
 
     def wer(self, corpus: str | None = None) -> float:
         """Word error rate in %, of one corpus or of all."""
-        chosen = self._chosen(corpus)
-        return 100 * float(np.sum(self.errors, where=chosen) / np.sum(self.words, where=chosen))
+        return self.counted(corpus).rate
 
     def interval(self, corpus: str | None = None) -> tuple[float, float] | None:
         """The 95 % interval of `wer`, over speakers."""
-        chosen = self._chosen(corpus)
-        found = bootstrap_interval(
-            np.array(self.errors)[chosen], np.array(self.words)[chosen], self.units[chosen]
-        )
-        return None if found is None else (100 * found[0], 100 * found[1])
+        return self.counted(corpus).interval
 
     @cached_property
     def units(self) -> np.ndarray:
         """Which clips are drawn together."""
         return resampling_units([f"{c}/{s}" for c, s in zip(self.corpora, self.speakers, strict=True)])[0]
 
-    def _chosen(self, corpus: str | None) -> np.ndarray:
-        return np.array([corpus in (None, one) for one in self.corpora])
+    def counted(self, corpus: str | None = None) -> Counted:
+        """Errors and words of the clips of one corpus, or of all."""
+        chosen = np.array([corpus in (None, one) for one in self.corpora])
+        return Counted.of(np.array(self.errors)[chosen], np.array(self.words)[chosen], self.units[chosen])
 
 
 def difference(score: Score, base: Score, corpus: str | None = None) -> tuple[float, float, float]:
     """WER of `score` less that of `base` in %, and its 95 % interval: both are drawn with the same speakers."""
-    assert score.words == base.words, "the two did not hear the same clips"
-    chosen = score._chosen(corpus)
-    units = score.units[chosen]
-    wrong = np.bincount(units, (np.array(score.errors) - np.array(base.errors))[chosen])
-    words = np.bincount(units, np.array(score.words)[chosen])
-    wrong, words = wrong[words > 0], words[words > 0]
-    drawn = np.random.default_rng(0).integers(len(words), size=(RESAMPLES, len(words)))
-    low, high = np.quantile(wrong[drawn].sum(axis=1) / words[drawn].sum(axis=1), [0.025, 0.975])
-    return 100 * float(wrong.sum() / words.sum()), 100 * float(low), 100 * float(high)
+    return paired_difference(score.counted(corpus), base.counted(corpus))
 
 
 class Bench:
@@ -117,10 +107,9 @@ class Bench:
         return [self._score(by_name[one.model], one, seed) for seed in seeds for one in readings]
 
     def _score(self, model: Model, reading: Reading, seed: int) -> Score:
-        key = _key(asdict(model), asdict(reading), self.changes, self.protocol.read_text(), seed)
-        kept = (
-            self.folder / "scores" / f"{reading.name}-{seed}-{key}.json".replace(" ", "-").replace("/", "-")
-        )
+        made_from = key(asdict(model), asdict(reading), self.changes, self.protocol.read_text(), seed)
+        name = f"{reading.name}-{seed}-{made_from}.json".replace(" ", "-").replace("/", "-")
+        kept = self.folder / "scores" / name
         if not kept.exists():
             score = self._hear(self.bundle(model, seed), reading, seed)
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +139,8 @@ class Bench:
     def bundle(self, model: Model, seed: int) -> Path:
         """Train and export, as far as that has not been done."""
         changes = (*self.changes, *model.changes, f"seed={seed}")
-        key = _key(changes, self.protocol.read_text())
-        run, bundle = (self.folder / kind / f"{model.name}-{seed}-{key}" for kind in ("runs", "bundles"))
+        name = f"{model.name}-{seed}-{key(changes, self.protocol.read_text())}"
+        run, bundle = (self.folder / kind / name for kind in ("runs", "bundles"))
         if (bundle / "manifest.json").exists():
             return bundle
         begun = (run / "recipe.toml").exists()
@@ -180,17 +169,8 @@ def table(scores: Sequence[Score], base: str, corpora: Sequence[str | None]) -> 
     ]
     bases = {score.seed: score for score in scores if score.reading.name == base}
     for score in scores:
-        rates = [_with_interval(score.wer(name), score.interval(name)) for name in corpora]
-        apart = [difference(score, bases[score.seed], name) for name in corpora]
-        gaps = [f"{gap:+.1f} ({low:+.1f} to {high:+.1f})" for gap, low, high in apart]
+        rates = [with_interval(score.counted(name)) for name in corpora]
+        gaps = [gap(score.counted(name), bases[score.seed].counted(name)) for name in corpora]
         cells = [score.reading.name, str(score.seed), *rates, *gaps]
         lines.append(f"| {' | '.join(cells)} | {score.rtf:.4f} | {score.bundle_bytes / 1e6:.1f} |")
     return "\n".join(lines)
-
-
-def _with_interval(rate: float, interval: tuple[float, float] | None) -> str:
-    return f"{rate:.1f}" if interval is None else f"{rate:.1f} ({interval[0]:.1f}-{interval[1]:.1f})"
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]

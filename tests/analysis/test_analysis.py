@@ -11,10 +11,11 @@ import torch
 from lhotse import MonoCut, SupervisionSegment
 
 from leanformer.analysis.probe import INPUT, collect, divide
-from leanformer.analysis.speech import batches, shuffled, until_seconds
+from leanformer.analysis.speech import batches
 from leanformer.analysis.subject import layer_outputs, load_subject
 from leanformer.cli.app import main
 from leanformer.data.alignment import AlignmentTable
+from leanformer.data.subset import shuffled, until_seconds
 from leanformer.pretrain.prepare import read_audio
 
 from .conftest import DATA
@@ -97,8 +98,11 @@ def test_probe_reads_every_depth(
     assert main(["probe", *arguments, "--depths", "3", "1", "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     assert [one["depth"] for one in (found["input"], *found["depths"])] == [0, 1, 3]
+    assert sum(found["test"]) == found["test_frames"]
+    assert len(found["units"]) == len(found["test"])
     for one in found["depths"]:
         assert 0.0 <= one["accuracy"] <= 1.0
+        assert one["accuracy"] == pytest.approx(1 - sum(one["wrong"]) / found["test_frames"])
     assert 0.2 < found["majority"] < 0.5
     assert "depth  1" in capsys.readouterr().out
 

@@ -40,6 +40,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LEANFORMER_DATA", str(DATA))
     (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise" / "a.wav").write_bytes(b"no sound")
     logger = logging.getLogger("leanformer")
     before = (list(logger.handlers), logger.level, logger.propagate)
     yield tmp_path
@@ -97,6 +99,11 @@ def test_ctrl_c_saves_and_the_command_shown_goes_on(
         (["tiny.toml", "--set", "maskin.fill=zero"], "did you mean `masking`?"),
         (["tiny.toml", "--data", "nowhere"], "nowhere: no such"),
         (["tiny.toml", "--resume"], "runs/tiny: nothing to resume"),
+        (
+            ["tiny.toml", "--data", "noise", "--set", 'audio.splits=["train"]'],
+            "skipped 1 without readable audio",
+        ),
+        (["tiny.toml", "--set", "masking.span_frames=500"], "none of 5 recordings lasts"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -191,6 +191,17 @@ def test_a_lesser_depth_is_verified_too(
         export(trained, tmp_path / "bundle", Settings(depths=(2, 3)))
 
 
+@pytest.mark.usefixtures("traced")
+def test_a_depth_that_is_sure_of_no_label_is_exported_if_that_is_meant(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leanformer.export.verify.INT8_AGREEMENT", 1.1)
+    with pytest.raises(ExportError, match="depth 2: fp32 = int8, best label"):
+        export(trained, tmp_path / "bundle", Settings(depths=(2, 3)))
+    export(trained, tmp_path / "bundle", Settings(depths=(2, 3), must_agree=False))
+    assert "depth 2: fp32 = int8, best label" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+
+
 def test_evaluate_compares_depths(
     deep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,8 @@ def test_an_encoder_that_fits_in_part_is_refused_unless_that_is_meant(
     first_run: Path, tmp_path: Path
 ) -> None:
     block = {**TINY["model"]["encoder"]["blocks"][0], "kernel_size": 7}
-    with pytest.raises(ConfigError, match=r"depthwise\.weight.*add --partial"):
+    message = r"depthwise\.weight \(16x1x5 there, 16x1x7 in the recipe\).*add --partial"
+    with pytest.raises(ConfigError, match=message):
         train(changed(blocks=[block]), [DATA], tmp_path / "run", initial=first_run)
     assert not list_checkpoints(tmp_path / "run")
     train(changed(blocks=[block]), [DATA], tmp_path / "run", initial=first_run, partial=True)
@@ -68,7 +69,8 @@ def test_an_encoder_that_fits_in_part_is_refused_unless_that_is_meant(
 
 def test_a_model_of_other_sizes_is_refused(first_run: Path, tmp_path: Path) -> None:
     other = changed(model_dim=24, subsampling={"factor": 4, "channels": 6})
-    with pytest.raises(ConfigError, match="no weight of this model fits"):
+    message = r"no weight of this model fits.* encoder\.\S+ \(\S+ there, \S+ in the recipe\)"
+    with pytest.raises(ConfigError, match=message):
         train(other, [DATA], tmp_path / "run", initial=first_run)
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leanformer.analysis.linear import fit_linear
-from leanformer.analysis.speech import Phones, batches, shuffled
+from leanformer.analysis.speech import Phones, batches
 from leanformer.analysis.subject import Subject, layer_outputs
 from leanformer.data.loader import TrainingBatch
 from leanformer.data.phones import UNKNOWN
+from leanformer.data.subset import shuffled
 from leanformer.errors import DataError
 from leanformer.evaluate.interval import bootstrap_interval, resampling_units
 from leanformer.features.fbank import Fbank
@@ -35,17 +36,24 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of the test frames that are classified right at a depth, and its 95 % interval if there is one."""
+    """Share of the test frames that are classified right at a depth, and its 95 % interval if there is one.
+
+    `wrong` counts the others by utterance, so that two encoders can be compared on the same ones.
+    """
 
     depth: int
     accuracy: float
     low: float | None
     high: float | None
+    wrong: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What was found; `majority` is the accuracy of always naming the phone that is most frequent in training."""
+    """What was found; `majority` is the accuracy of always naming the phone that is most frequent in training.
+
+    `test` has the frames of each utterance that was judged by, and `units` which of these are drawn together.
+    """
 
     train_frames: int
     test_frames: int
@@ -55,6 +63,8 @@ class Probed:
     majority: float
     input: Accuracy
     depths: list[Accuracy]
+    test: tuple[int, ...]
+    units: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -140,7 +150,8 @@ def probe(
         found[depth] = _judge(train, test, depth)
         report(in_words(found[depth]))
     frequent = int(torch.bincount(train.labels).argmax())
-    _, by_speaker = resampling_units(test.speakers)
+    units, by_speaker = resampling_units(test.speakers)
+    counts = np.bincount(test.utterances, minlength=len(test.speakers))
     return Probed(
         len(train.labels),
         len(test.labels),
@@ -150,6 +161,8 @@ def probe(
         float((test.labels == frequent).float().mean()),
         found[INPUT],
         [found[depth] for depth in depths],
+        tuple(counts.tolist()),
+        tuple(units.tolist()),
     )
 
 
@@ -211,4 +224,5 @@ def _judge(train: Frames, test: Frames, depth: int) -> Accuracy:
     frames = np.bincount(test.utterances, minlength=count)
     interval = bootstrap_interval(errors, frames, resampling_units(test.speakers)[0])
     low, high = (None, None) if interval is None else (1.0 - interval[1], 1.0 - interval[0])
-    return Accuracy(depth, float(1.0 - wrong.mean()), low, high)
+    counted = tuple(errors.astype(int).tolist())
+    return Accuracy(depth, float(1.0 - wrong.mean()), low, high, counted)

@@ -68,9 +68,10 @@ def consistency(checkpoints: Annotated[tuple[Path, ...], _Several], *, options: 
 
         figure_of_matplotlib()  # better now than after a minute's work
     from leanformer.analysis.consistency import in_words, measure
-    from leanformer.analysis.speech import batches, shuffled, until_seconds
+    from leanformer.analysis.speech import batches
     from leanformer.analysis.subject import load_subject
     from leanformer.data.layouts.selection import default_data_folder
+    from leanformer.data.subset import shuffled, until_seconds
     from leanformer.pretrain.prepare import read_audio
 
     subjects = {str(path): load_subject(path) for path in checkpoints}

@@ -75,6 +75,9 @@ class Settings:
     depths: Sequence[int] = ()
     """Layers to run, of the depths at which an output may be taken: by default the most of these, any other by choice
     when the bundle is loaded. None named: all layers."""
+    must_agree: bool = True
+    """Refuse int8 graphs that give other labels than float32. Off, for what is sure of no label and may be measured all
+    the same: an untrained model, or a depth that no loss was taken at."""
     force: bool = False
 
 
@@ -131,7 +134,7 @@ def export(
         write_manifest(folder, model, passes, {})
         tell(f"verifying on {len(clips)} recording{'s' * (len(clips) != 1)}")
         checks = _verify(Bundle.open(folder), given, clips, trained.tokenizer)
-        require_passed(checks)
+        require_passed([one for one in checks if settings.must_agree or not one.is_agreement])
         if not settings.keep_fp32:
             for which in (*ALL_PASSES, *depths):
                 (folder / graph_file(FP32, which)).unlink(missing_ok=True)

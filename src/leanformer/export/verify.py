@@ -29,6 +29,7 @@ FP32_TOLERANCE = 1e-3
 INT8_AGREEMENT = 0.95
 """Share of frames whose best label must be the same in int8."""
 ROWS = 4
+_AGREEMENT = "int8_agreement"
 
 Floats = NDArray[np.float32]
 
@@ -49,6 +50,11 @@ class Check:
         return (self.at_most is None or self.value <= self.at_most) and (
             self.at_least is None or self.value >= self.at_least
         )
+
+    @property
+    def is_agreement(self) -> bool:
+        """Whether it compares the best labels of int8 and float32, of whichever pass or depth."""
+        return self.key.endswith(_AGREEMENT)
 
     @property
     def bound(self) -> str:
@@ -142,7 +148,7 @@ def int8_checks(exact: Sequence[Floats], rounded: Sequence[Floats], tokenizer: T
         Check("int8_max", "fp32 - int8, probabilities, largest difference", float(difference.max())),
         Check("int8_mean", "fp32 - int8, probabilities, mean difference", float(difference.mean())),
         Check(
-            "int8_agreement",
+            _AGREEMENT,
             "fp32 = int8, best label, share of frames",
             float(same.mean()),
             None,

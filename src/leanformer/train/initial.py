@@ -73,22 +73,31 @@ def take_weights(model: SpeechModel, initial: Initial, partial: bool = False) ->
     own, found = model.state_dict(), initial.weights
     fitting = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     fresh, unused = [n for n in own if n not in fitting], [n for n in found if n not in fitting]
+    differing = {
+        name: f"{name} ({_size(found.get(name))} there, {_size(own.get(name))} in the recipe)"
+        for name in (*unused, *fresh)
+        if name.startswith("encoder.")
+    }
+    told = _listed(tuple(differing.values()))
     if not any(name.startswith("encoder.blocks.") and value.dim() > 1 for name, value in fitting.items()):
         raise ConfigError(
-            f"{initial.source}: no weight of this model fits the recipe's encoder; give one that was trained with "
-            "blocks of the same sizes, or change the recipe"
+            f"{initial.source}: no weight of this model fits the recipe's encoder: {told}; give one that was trained "
+            "with blocks of the same sizes, or make the recipe's [model.encoder] like it (--partial would find nothing)"
         )
-    differing = [name for name in dict.fromkeys((*fresh, *unused)) if name.startswith("encoder.")]
     if differing and not partial:
         raise ConfigError(
-            f"{initial.source}: its encoder is not the recipe's: {_listed(differing)} are of one of them only, or of "
-            "other shapes; make the recipe's [model.encoder] like it, or add --partial to take over what fits"
+            f"{initial.source}: its encoder is not the recipe's: {told}; make the recipe's [model.encoder] like it, or "
+            "add --partial to take over what fits"
         )
     model.load_state_dict({**own, **fitting})
     _LOG.info("%s: %d of %d tensors taken over", initial.source, len(fitting), len(own))
     for names, fate in ((fresh, "begin afresh"), (unused, "are not used")):
         if names:
             _LOG.info("  %s %s", _listed(names), fate)
+
+
+def _size(value: Tensor | None) -> str:
+    return "none" if value is None else "x".join(map(str, value.shape)) or "a number"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,13 +14,14 @@ from leanformer.data.corpora import load_corpus
 from leanformer.data.loader import BatchStream, Dataset, make_dataset
 from leanformer.data.places import locate
 from leanformer.data.sentences import Sentences
+from leanformer.data.subset import only_hours
 from leanformer.data.waveforms import WaveformCache, default_cache_folder
 from leanformer.errors import DataError
 from leanformer.features.fbank import Fbank
 from leanformer.model import SpeechModel
 from leanformer.text.normalization import normalize, outside_alphabet
 from leanformer.text.tokenizer import Tokenizer, train_tokenizer
-from leanformer.train.recipe import Recipe
+from leanformer.train.recipe import CorporaConfig, Recipe
 from leanformer.train.text_injection import TextSpeaker
 
 _LOG = logging.getLogger(__name__)
@@ -62,6 +63,22 @@ def read_split(
     return CutSet.from_cuts(cut for cuts in found for cut in cuts)
 
 
+def read_train(
+    folders: Sequence[Path],
+    corpora: CorporaConfig,
+    unspellable: Callable[[str], set[str]] | None = None,
+) -> CutSet:
+    """The utterances to train on: all of the split, or as many hours of it as are asked for.
+
+    Raises:
+        DataError: if there are none, or fewer hours than that.
+    """
+    cuts = read_split(folders, corpora.train_split, corpora.exclude, unspellable)
+    if corpora.train_hours is None:
+        return cuts
+    return only_hours(cuts, corpora.train_hours, corpora.hours_seed)
+
+
 def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None = None) -> Prepared:
     """Read the corpora, make or load the tokenizer, decode the audio once into the cache.
 
@@ -78,7 +95,7 @@ def prepare(recipe: Recipe, folders: Sequence[Path], tokenizer: Tokenizer | None
     text = recipe.text.files
     sentences = Sentences(locate(text, folders, "text to inject")) if text else None
     tokenizer = tokenizer or _make_tokenizer(recipe, folders, sentences)
-    train = read_split(folders, corpora.train_split, corpora.exclude, tokenizer.unspellable)
+    train = read_train(folders, corpora, tokenizer.unspellable)
     try:
         dev = read_split(folders, corpora.dev_split, corpora.exclude, tokenizer.unspellable)
     except DataError as error:
@@ -150,7 +167,7 @@ def _make_tokenizer(recipe: Recipe, folders: Sequence[Path], sentences: Sentence
         raise DataError(
             "tokenizer.sentences asks for lines of text, but text.files names none; set one of the two"
         )
-    train = read_split(folders, recipe.corpora.train_split, recipe.corpora.exclude)
+    train = read_train(folders, recipe.corpora)  # of so many hours, their text alone is known
     texts = [cut.supervisions[0].text for cut in train]
     if sentences is not None:
         texts += sentences.spread(config.sentences)

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import NonNegativeInt, model_validator
 
 from leanformer.config import Frozen, ModelConfig
-from leanformer.config_types import NotNegative, PositiveInt, Share
+from leanformer.config_types import NotNegative, Positive, PositiveInt, Share
 from leanformer.data.batching import BatchConfig
 from leanformer.data.noise import NoiseConfig
 from leanformer.features.augmentation import SpecAugmentConfig
@@ -15,6 +15,10 @@ class CorporaConfig(Frozen):
     """Which utterances to read from the data folders."""
 
     train_split: str = "train"
+    train_hours: Positive | None = None
+    """Train on so many hours only, of all speakers and corpora alike; what is drawn for 1 is part of what is for 2."""
+    hours_seed: NonNegativeInt = 0
+    """Which hours these are; apart from the run's seed, so that runs that differ in that learn from the same ones."""
     dev_split: str = "dev"
     exclude: tuple[str, ...] = ()
     """Names of corpora (folders) to leave out."""
