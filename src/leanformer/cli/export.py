@@ -38,6 +38,9 @@ class Options:
     chunk_ms: Annotated[int, _AtLeastOne] = 640
     "Milliseconds of speech that the model sees at a time by default; a user may choose another."
 
+    max_chunk_ms: Annotated[int, _AtLeastOne] = 10_240
+    "The longest chunk that the bundle takes. A chunk as long as a recording hears it in full context."
+
     left_context: Annotated[int | None, _AtLeastOne] = None
     "Encoder frames before a chunk that it sees too. Default: what the model was measured with in training."
 
@@ -93,6 +96,7 @@ def export(checkpoint: Path, *, options: Options) -> int:
     settings = Settings(
         name=options.name,
         chunk_ms=options.chunk_ms,
+        max_chunk_ms=options.max_chunk_ms,
         left_context=options.left_context,
         keep_fp32=not options.no_fp32,
         licence=options.licence or NO_LICENCE,

@@ -63,6 +63,8 @@ class Settings:
 
     name: str = ""
     chunk_ms: int = DEFAULT_CHUNK_MS
+    max_chunk_ms: int = MAX_CHUNK_MS
+    """The longest chunk that the bundle takes. One as long as a recording hears it in full context."""
     left_context: int | None = None
     keep_fp32: bool = True
     licence: str = NO_LICENCE
@@ -238,7 +240,7 @@ def _verify(bundle: Bundle, given: Passes, clips: Sequence[Clip], tokenizer: Tok
 def _describe(trained: Trained, settings: Settings) -> Model:
     """The model as its manifest will; raises ExportError for a setting that does not fit it."""
     frame_ms = _frame_ms(trained)
-    longest = MAX_CHUNK_MS // frame_ms * frame_ms
+    longest = settings.max_chunk_ms // frame_ms * frame_ms
     chunk_ms = settings.chunk_ms
     if not frame_ms <= chunk_ms <= longest or chunk_ms % frame_ms:
         raise ExportError(
