@@ -146,8 +146,7 @@ class Bench:
         kept = self.kept_score(model, reading, seed)
         if not kept.exists():
             score = self._hear(self._bundle(model, seed), reading, seed)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(asdict(score)), encoding="utf-8")
+            write_whole(kept, json.dumps(asdict(score)))
         values = json.loads(kept.read_text(encoding="utf-8"))
         return Score(**{**values, "reading": reading})
 
@@ -196,18 +195,25 @@ class Bench:
             raise Failed(code)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, whenever this is stopped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
 def _exit_code(command: Sequence[str]) -> int:
     """Run a command to its end. A signal to stop is the command's to obey: training saves a checkpoint first."""
     with subprocess.Popen(command) as process:
-        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        # Ctrl-C the terminal has told both; an exception here could lose the exit code.
+        handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
-            while True:
-                try:
-                    return process.wait()
-                except KeyboardInterrupt:  # the terminal has told both
-                    continue
+            return process.wait()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def table(scores: Sequence[Score], base: str, corpora: Sequence[str | None]) -> str:

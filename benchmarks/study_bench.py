@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import environment  # noqa: F401 - before whatever needs torch
 import numpy as np
 import soundfile
-from side_by_side import PROTOCOL, Bench, Failed, Model, Reading, Score
+from side_by_side import PROTOCOL, Bench, Failed, Model, Reading, Score, write_whole
 from study_rows import Row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -37,7 +38,7 @@ PRECISIONS = (INT8, FP32)
 POINTS = 24
 """Of a curve that are kept."""
 _CURVES = ("train/phone", "train/ctc", "train/text", "train/gradient_norm", "dev/ctc", "dev_wer")
-INTERRUPTED = (130, 143)
+INTERRUPTED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a command that was told to stop."""
 _OUTCOME = "outcome.json"
 TRAINED, DIVERGED = "trained", "diverged"
@@ -127,7 +128,7 @@ class StudyBench(Bench):
             step = first_broken(read_curves(run))
             if failed.code in INTERRUPTED or step is None:
                 raise
-            (run / _OUTCOME).write_text(json.dumps({"outcome": DIVERGED, "step": step}), encoding="utf-8")
+            write_whole(run / _OUTCOME, json.dumps({"outcome": DIVERGED, "step": step}))
             print(f"{row.name}: diverged at step {step}", file=sys.stderr)
             return False
         return True

@@ -11,7 +11,7 @@ from typing import Any
 
 import environment  # noqa: F401 - before whatever needs torch
 import onnxruntime
-from side_by_side import Score, difference
+from side_by_side import Score, difference, write_whole
 from study_bench import CHUNKS, PRECISIONS, Setting, StudyBench, pooled
 from study_costs import costs, timed
 from study_recipes import CHUNK_MS
@@ -36,9 +36,7 @@ def write_results(path: Path, results: Values) -> None:
     )
     rest = {key: value for key, value in results.items() if key != "rows"}
     head = json.dumps(rest, indent=1, allow_nan=False).removesuffix("\n}")
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(f'{head},\n "rows": {{\n{rows}\n }}\n}}\n', encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, f'{head},\n "rows": {{\n{rows}\n }}\n}}\n')
 
 
 def gather(bench: StudyBench, before: Values, size: str, sets: Sequence[str], seeds: Sequence[int]) -> Values:

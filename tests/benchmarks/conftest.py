@@ -69,6 +69,7 @@ def study() -> Iterator[ModuleType]:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    module.run_apart = sys.modules["side_by_side"]._exit_code  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules["side_by_side"], "_exit_code", run_here)
         yield module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,11 +91,12 @@ def test_a_row_that_fails_does_not_stop_the_others(
     assert "**0 of 26 rows are done**" in (tmp_path / "study.md").read_text()
 
 
+@pytest.mark.parametrize("code", [130, 143, -2, -15])
 def test_an_interruption_ends_the_study(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     tried: list[Sequence[str]] = []
-    monkeypatch.setattr(sys.modules["side_by_side"], "_exit_code", lambda one: tried.append(one) or 130)
+    monkeypatch.setattr(sys.modules["side_by_side"], "_exit_code", lambda one: tried.append(one) or code)
     assert command("--only", "shared", "fold2-all") == 130
     assert len(tried) == 1
     assert (tmp_path / "study.md").exists()
@@ -103,3 +105,11 @@ def test_an_interruption_ends_the_study(
 def test_an_unknown_row_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--only", "nonsense") == 2
     assert "no row nonsense; there are conformer, fusionformer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 7), ("SIGTERM", -signal.SIGTERM)])
+def test_a_signal_is_for_the_command_to_obey(study: ModuleType, signal_name: str, code: int) -> None:
+    # Ctrl-C reaches both, and the command may save what it has; SIGTERM is passed on.
+    told = f"import os, signal, sys, time; time.sleep(0.5); os.kill(os.getppid(), signal.{signal_name}); "
+    wait = "sys.exit(7)" if signal_name == "SIGINT" else "time.sleep(60)"
+    assert study.run_apart([sys.executable, "-c", told + wait]) == code
