@@ -14,7 +14,7 @@ from typing import Any
 import environment  # noqa: F401 - before whatever needs torch
 import numpy as np
 import soundfile
-from side_by_side import PROTOCOL, Bench, Failed, Model, Reading, Score, write_whole
+from side_by_side import PROTOCOL, Bench, Failed, Model, Reading, Score
 from study_rows import Row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,6 +29,7 @@ from leanformer.train.checkpoint import (
     write_checkpoint,
 )
 from leanformer.train.fitting import plain
+from leanformer.train.keeping import DIVERGED as ENDED_BY
 from leanformer.train.overrides import load_recipe
 
 FULL_MS = 40_960
@@ -40,7 +41,6 @@ POINTS = 24
 _CURVES = ("train/phone", "train/ctc", "train/text", "train/gradient_norm", "dev/ctc", "dev_wer")
 INTERRUPTED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a command that was told to stop."""
-_OUTCOME = "outcome.json"
 TRAINED, DIVERGED = "trained", "diverged"
 
 
@@ -101,12 +101,10 @@ class StudyBench(Bench):
         folder = self.run_folder(row.model, seed)
         steps = self._max_steps(row.model, seed)
         curves = read_curves(folder)
-        end = steps
-        if self._has_diverged(row.model, seed):
-            end = json.loads((folder / _OUTCOME).read_text(encoding="utf-8"))["step"]
+        end = diverged_at(folder, curves)
         thin = {tag: thinned([(step, value) for step, value, _ in points]) for tag, points in curves.items()}
-        outcome = DIVERGED if self._has_diverged(row.model, seed) else TRAINED
-        return Run(outcome, end, steps, seconds_of(curves), thin)
+        outcome = TRAINED if end is None else DIVERGED
+        return Run(outcome, steps if end is None else end, steps, seconds_of(curves), thin)
 
     def bundle_of(self, row: Row, seed: int) -> Path | None:
         """The bundle of a row, if it has been exported."""
@@ -118,23 +116,18 @@ class StudyBench(Bench):
         return self.folder / "whole" / self._kept_as(model, seed)
 
     def _train_or_diverge(self, row: Row, seed: int) -> bool:
-        """Whether the row has a model now; if training diverged, that is written down."""
-        if self._has_diverged(row.model, seed):
-            return False
+        """Whether the row has a model now, for its training may diverge."""
         try:
-            self._train(row.model, seed)
-        except Failed as failed:
-            run = self.run_folder(row.model, seed)
-            step = first_broken(read_curves(run))
-            if failed.code in INTERRUPTED or step is None:
+            if not self._has_diverged(row.model, seed):
+                self._train(row.model, seed)
+        except Failed:
+            if not self._has_diverged(row.model, seed):
                 raise
-            write_whole(run / _OUTCOME, json.dumps({"outcome": DIVERGED, "step": step}))
-            print(f"{row.name}: diverged at step {step}", file=sys.stderr)
-            return False
-        return True
+            print(f"{row.name}: diverged", file=sys.stderr)
+        return not self._has_diverged(row.model, seed)
 
     def _has_diverged(self, model: Model, seed: int) -> bool:
-        return (self.run_folder(model, seed) / _OUTCOME).exists()
+        return (self.run_folder(model, seed) / ENDED_BY).exists()
 
     def _is_over(self, model: Model, seed: int) -> bool:
         saved = list_checkpoints(self.run_folder(model, seed))
@@ -236,12 +229,13 @@ def read_curves(run: Path) -> Curves:
     return {tag: [(one.step, one.value, one.wall_time) for one in events.Scalars(tag)] for tag in tags}
 
 
-def first_broken(curves: Curves) -> int | None:
-    """The first step at which a curve is NaN or infinite, if any."""
-    return min(
-        (step for points in curves.values() for step, value, _ in points if not math.isfinite(value)),
-        default=None,
-    )
+def diverged_at(run: Path, curves: Curves) -> int | None:
+    """The first step that is known to be broken: a curve is no number there, or the run ended there; None if whole."""
+    if not (run / ENDED_BY).exists():
+        return None
+    noticed = int(json.loads((run / ENDED_BY).read_text(encoding="utf-8"))["step"])
+    broken = (step for points in curves.values() for step, value, _ in points if not math.isfinite(value))
+    return min([noticed, *broken])
 
 
 def seconds_of(curves: Curves) -> float:

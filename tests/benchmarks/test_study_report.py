@@ -133,8 +133,15 @@ def test_curves_end_at_the_first_that_is_no_number(study: ModuleType) -> None:
     thin = bench.thinned(points)
     assert len(thin) == bench.POINTS + 1
     assert (thin[0], thin[-2], thin[-1]) == ((0, 1.0), (490, 1.0), (500, None))
-    assert bench.first_broken({"a": [(1, 2.0, 0.0)], "b": [(5, math.inf, 0.0), (6, math.nan, 1.0)]}) == 5
-    assert bench.first_broken({"a": [(1, 2.0, 0.0)]}) is None
+
+
+def test_a_run_broke_where_its_curves_say_or_where_it_ended(study: ModuleType, tmp_path: Path) -> None:
+    diverged_at = sys.modules["study_bench"].diverged_at
+    broken = {"a": [(1, 2.0, 0.0)], "b": [(5, math.inf, 0.0), (6, math.nan, 1.0)]}
+    assert diverged_at(tmp_path, broken) is None  # it went on, and came to its end
+    (tmp_path / "diverged.json").write_text('{"step": 9}')
+    assert diverged_at(tmp_path, broken) == 5
+    assert diverged_at(tmp_path, {}) == 9
 
 
 def test_training_time_leaves_pauses_out(study: ModuleType) -> None:
