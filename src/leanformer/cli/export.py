@@ -51,6 +51,10 @@ class Options:
     no_fp32: Annotated[bool, _Flag] = False
     "Leave the float32 graph out, once the int8 graph was compared with it."
 
+    int8_agreement: Annotated[float | None, Parameter(validator=validators.Number(gte=0, lte=1))] = None
+    """Share of frames in which the int8 graph must say what the float32 graph says: less than the usual 0.95, where
+    what int8 loses is measured anyway."""
+
     licence: str = ""
     "The licence of the weights, such as CC-BY-4.0."
 
@@ -99,6 +103,7 @@ def export(checkpoint: Path, *, options: Options) -> int:
         max_chunk_ms=options.max_chunk_ms,
         left_context=options.left_context,
         keep_fp32=not options.no_fp32,
+        int8_agreement=options.int8_agreement,
         licence=options.licence or NO_LICENCE,
         licence_notes=licence_notes,
         notes=notes,

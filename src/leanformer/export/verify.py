@@ -28,6 +28,8 @@ FP32_TOLERANCE = 1e-3
 """Nats. Rounding makes about 1e-5; a wrong mask or cache makes 0.1 and more."""
 INT8_AGREEMENT = 0.95
 """Share of frames whose best label must be the same in int8."""
+AGREES = "int8_agreement"
+"""The end of the keys of checks on that."""
 ROWS = 4
 
 Floats = NDArray[np.float32]
@@ -142,7 +144,7 @@ def int8_checks(exact: Sequence[Floats], rounded: Sequence[Floats], tokenizer: T
         Check("int8_max", "fp32 - int8, probabilities, largest difference", float(difference.max())),
         Check("int8_mean", "fp32 - int8, probabilities, mean difference", float(difference.mean())),
         Check(
-            "int8_agreement",
+            AGREES,
             "fp32 = int8, best label, share of frames",
             float(same.mean()),
             None,
