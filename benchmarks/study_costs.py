@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def costs(row: Row, recipe: Recipe) -> dict[str, dict[str, float]]:
     Counted on the model as it runs, so BatchNorms are fused; of a cascade's two passes the sums.
     """
     sized = recipe.model.model_copy(update={"vocabulary_size": recipe.tokenizer.vocabulary_size})
-    return {one.name: _counted(config_of(sized, one), recipe) for one in row.variants}
+    return {
+        one.name: dict(_counted(config_of(sized, one), recipe.context.dev_left_context))
+        for one in row.variants
+    }
 
 
 def config_of(config: ModelConfig, variant: Variant) -> ModelConfig:
@@ -42,8 +46,9 @@ def config_of(config: ModelConfig, variant: Variant) -> ModelConfig:
     return config.model_copy(update={"second": None}) if variant.option("first_pass_only") else config
 
 
-def _counted(config: ModelConfig, recipe: Recipe) -> dict[str, float]:
-    options = Options(CHUNK_MS, recipe.context.dev_left_context, rounds=0)
+@cache
+def _counted(config: ModelConfig, left_context: int) -> dict[str, float]:
+    options = Options(CHUNK_MS, left_context, rounds=0)
     (found,) = profile([Subject("row", config)], options)
     values: dict[str, Any] = to_dict(found)
     by_precision = {kind: values["by_precision"][kind]["energy_mj_per_second"] for kind in (INT8, FP32)}
