@@ -15,10 +15,14 @@ from leanformer.cli.outputs import replacing
 def kept(path: Path, make: Callable[[], Any]) -> Any:
     """The plain values in a file, which are made and written first if it is not there."""
     if not path.exists():
-        values = make()
-        with replacing(path) as file:
-            json.dump(values, file, indent=1)
+        write_whole(path, json.dumps(make(), indent=1))
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, whenever this is stopped."""
+    with replacing(path) as file:
+        file.write(text)
 
 
 def key(*parts: object) -> str:

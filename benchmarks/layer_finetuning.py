@@ -92,7 +92,7 @@ def bundle(study: Study, row: Row, labels: Labels, seed: int) -> Path:
         train(recipe, [study.data], run, resume=(run / "recipe.toml").exists(), initial=initial)
     say(f"exporting {row.name}, {labels.name}, seed {seed}: depths {', '.join(map(str, depths))}")
     # Below their full depth, the controls are expected to be sure of nothing, which is for the error rates to say.
-    settings = Settings(depths=depths, keep_fp32=False, must_agree=False)
+    settings = Settings(depths=depths, keep_fp32=False, int8_agreement=0.0)
     # The last checkpoint, not the best on dev: dev is what is measured on.
     export(load_trained(list_checkpoints(run)[0].path), made, settings)
     return made

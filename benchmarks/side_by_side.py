@@ -10,7 +10,7 @@ two has an interval of its own: a bootstrap over speakers, drawn alike for both.
 
 from __future__ import annotations
 
-import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from typing import Any
 
 import environment  # noqa: F401 - before whatever needs torch
 import numpy as np
-from kept import key
+from kept import kept, key
 from paired import Counted, gap, with_interval
 from paired import difference as paired_difference
 
@@ -90,6 +90,10 @@ def difference(score: Score, base: Score, corpus: str | None = None) -> tuple[fl
     return paired_difference(score.counted(corpus), base.counted(corpus))
 
 
+class Failed(SystemExit):
+    """A command that did not end well, with its exit code; nobody catching it, ours is the same."""
+
+
 class Bench:
     """Trains, exports and reads out, each once; `folder` keeps all, `changes` hold for all models."""
 
@@ -106,15 +110,31 @@ class Bench:
         by_name = {model.name: model for model in models}
         return [self._score(by_name[one.model], one, seed) for seed in seeds for one in readings]
 
-    def _score(self, model: Model, reading: Reading, seed: int) -> Score:
+    def kept_score(self, model: Model, reading: Reading, seed: int) -> Path:
+        """Where the score of a reading is kept, once there is one."""
         made_from = key(asdict(model), asdict(reading), self.changes, self.protocol.read_text(), seed)
         name = f"{reading.name}-{seed}-{made_from}.json".replace(" ", "-").replace("/", "-")
-        kept = self.folder / "scores" / name
-        if not kept.exists():
-            score = self._hear(self.bundle(model, seed), reading, seed)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(asdict(score)), encoding="utf-8")
-        values = json.loads(kept.read_text(encoding="utf-8"))
+        return self.folder / "scores" / name
+
+    def run_folder(self, model: Model, seed: int) -> Path:
+        """Where a model is trained."""
+        return self.folder / "runs" / self._kept_as(model, seed)
+
+    def bundle_folder(self, model: Model, seed: int) -> Path:
+        """Where a model's bundle is."""
+        return self.folder / "bundles" / self._kept_as(model, seed)
+
+    def _kept_as(self, model: Model, seed: int) -> str:
+        return f"{model.name}-{seed}-{key(self._all_changes(model, seed), self.protocol.read_text())}"
+
+    def _all_changes(self, model: Model, seed: int) -> tuple[str, ...]:
+        return *self.changes, *model.changes, f"seed={seed}"
+
+    def _score(self, model: Model, reading: Reading, seed: int) -> Score:
+        def hear() -> dict[str, Any]:
+            return asdict(self._hear(self.bundle(model, seed), reading, seed))
+
+        values = kept(self.kept_score(model, reading, seed), hear)
         return Score(**{**values, "reading": reading})
 
     def _hear(self, bundle: Path, reading: Reading, seed: int) -> Score:
@@ -138,26 +158,45 @@ class Bench:
 
     def bundle(self, model: Model, seed: int) -> Path:
         """Train and export, as far as that has not been done."""
-        changes = (*self.changes, *model.changes, f"seed={seed}")
-        name = f"{model.name}-{seed}-{key(changes, self.protocol.read_text())}"
-        run, bundle = (self.folder / kind / name for kind in ("runs", "bundles"))
-        if (bundle / "manifest.json").exists():
-            return bundle
-        begun = (run / "recipe.toml").exists()
-        self._call(
-            *("train", self.protocol, "--data", self.data, "-o", run),
-            *(["--resume"] if begun else []),
-            *("--set", f"name={model.name}", *changes),
-        )
-        self._call("export", run, "-o", bundle)
-        assert (bundle / f"model.{FP32}.onnx").exists()
+        bundle = self.bundle_folder(model, seed)
+        if not (bundle / "manifest.json").exists():
+            self._export(model, self._train(model, seed), bundle)
+            assert (bundle / f"model.{FP32}.onnx").exists()
         return bundle
+
+    def _train(self, model: Model, seed: int) -> Path:
+        """Train, or go on where training was stopped; the run's folder."""
+        run = self.run_folder(model, seed)
+        more = ["--resume"] if (run / "recipe.toml").exists() else []
+        self._call_train(model, seed, *more)
+        return run
+
+    def _call_train(self, model: Model, seed: int, *more: object) -> None:
+        changes = ("--set", f"name={model.name}", *self._all_changes(model, seed))
+        run = self.run_folder(model, seed)
+        self._call("train", self.protocol, "--data", self.data, "-o", run, *more, *changes)
+
+    def _export(self, model: Model, run: Path, bundle: Path) -> None:
+        self._call("export", run, "-o", bundle)
 
     def _call(self, *arguments: object) -> None:
         command = [sys.executable, "-m", "leanformer", *map(str, arguments)]
         print("+ leanformer", *command[3:], file=sys.stderr, flush=True)
-        if code := subprocess.call(command):
-            sys.exit(code)
+        if code := _exit_code(command):
+            raise Failed(code)
+
+
+def _exit_code(command: Sequence[str]) -> int:
+    """Run a command to its end. A signal to stop is the command's to obey: training saves a checkpoint first."""
+    with subprocess.Popen(command) as process:
+        # Ctrl-C the terminal has told both; an exception here could lose the exit code.
+        handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def table(scores: Sequence[Score], base: str, corpora: Sequence[str | None]) -> str:

@@ -198,7 +198,7 @@ def test_a_depth_that_is_sure_of_no_label_is_exported_if_that_is_meant(
     monkeypatch.setattr("leanformer.export.verify.INT8_AGREEMENT", 1.1)
     with pytest.raises(ExportError, match="depth 2: fp32 = int8, best label"):
         export(trained, tmp_path / "bundle", Settings(depths=(2, 3)))
-    export(trained, tmp_path / "bundle", Settings(depths=(2, 3), must_agree=False))
+    export(trained, tmp_path / "bundle", Settings(depths=(2, 3), int8_agreement=0.0))
     assert "depth 2: fp32 = int8, best label" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
 
 

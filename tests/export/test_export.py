@@ -17,6 +17,7 @@ from leanformer.export import export as export_module
 from leanformer.export.export import Settings, export
 from leanformer.export.speech import SAMPLE, read_clips
 from leanformer.export.verify import Check
+from leanformer.features.online import OnlineFbank
 from leanformer.features.spec import FeatureSpec
 from leanformer.layers.streaming import Context
 from leanformer.runtime.bundle import Bundle
@@ -47,6 +48,25 @@ def test_the_runtime_hears_what_torch_hears_offline(bundle: Path, trained: Train
         samples = samples[size:]
     # Segments are joined by a space, even where the model began no new word.
     assert stream.finish().text.replace(" ", "") == expected.replace(" ", "")
+
+
+def test_a_longer_chunk_hears_a_long_recording_in_full_context(trained: Trained, tmp_path: Path) -> None:
+    export(trained, tmp_path / "bundle", Settings(max_chunk_ms=40_960))
+    samples = np.tile(load_audio(SAMPLE), 2)
+    assert len(samples) > 16_000 * 10.24  # more than a chunk of usual bundles
+    recognizer = Recognizer.load(tmp_path / "bundle", precision="fp32", chunk_ms=40_960)
+    fbank = OnlineFbank(FeatureSpec())
+    fbank.accept(samples)
+    fbank.finish()
+    features = torch.from_numpy(fbank.pop())[None]
+    state = trained.model.initial_state(1, Context(features.shape[1], 5))
+    with torch.no_grad():
+        log_probs, _, _ = trained.model(features, torch.tensor([features.shape[1]]), state)
+    search = GreedySearch()
+    best = search.hypothesis(search.step(search.initial_state(), log_probs[0].numpy()))
+    expected = trained.tokenizer.decode(best.tokens)
+    assert expected
+    assert recognizer.transcribe(samples).text.replace(" ", "") == expected.replace(" ", "")
 
 
 def test_settings_are_taken(trained: Trained, tmp_path: Path, without_tracing: None) -> None:
@@ -87,6 +107,10 @@ def test_the_recipe_is_there_without_paths_of_the_machine(bundle: Path, recipe: 
     [
         (Settings(chunk_ms=600), "chunk of 600 ms: this model takes multiples of 80 ms, from 80 to 10240 ms"),
         (Settings(chunk_ms=20_480), "from 80 to 10240 ms"),
+        (
+            Settings(max_chunk_ms=320),
+            "chunk of 640 ms: this model takes multiples of 80 ms, from 80 to 320 ms",
+        ),
         (Settings(left_context=0), "left context of 0 frames"),
     ],
 )
@@ -104,6 +128,10 @@ def test_an_export_that_fails_its_checks_writes_nothing(
     with pytest.raises(ExportError, match=r"best label: 0\.5, must be at least 0\.95"):
         export(trained, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+    made = export(
+        trained, tmp_path / "bundle", Settings(int8_agreement=0.4)
+    )  # its loss is measured by someone else
+    assert replace(bad, at_least=0.4) in made.checks
 
 
 def test_a_model_of_other_weights_is_not_what_the_graph_says(

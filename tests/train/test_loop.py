@@ -272,6 +272,12 @@ def test_a_run_that_diverges_ends_and_keeps_what_was_good(tiny: MakeRecipe, tmp_
         train(recipe, [DATA], run, resume=True)
     assert [saved.path for saved in list_checkpoints(run)][-1] in good
     assert latest_checkpoint(run) is not None
+    assert 2 < json.loads((run / "diverged.json").read_text())["step"] <= 6
+    for saved in list_checkpoints(run):  # finite still, but as large as numbers get
+        if saved.path not in good:
+            saved.path.unlink()
+    train(tiny(max_steps=6), [DATA], run, resume=True)
+    assert not (run / "diverged.json").exists()
 
 
 def test_no_thread_and_no_handler_is_left_after_an_error(tiny: MakeRecipe, tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ FP32_TOLERANCE = 1e-3
 """Nats. Rounding makes about 1e-5; a wrong mask or cache makes 0.1 and more."""
 INT8_AGREEMENT = 0.95
 """Share of frames whose best label must be the same in int8."""
+AGREES = "int8_agreement"
+"""The end of the keys of checks on that."""
 ROWS = 4
-_AGREEMENT = "int8_agreement"
 
 Floats = NDArray[np.float32]
 
@@ -50,11 +51,6 @@ class Check:
         return (self.at_most is None or self.value <= self.at_most) and (
             self.at_least is None or self.value >= self.at_least
         )
-
-    @property
-    def is_agreement(self) -> bool:
-        """Whether it compares the best labels of int8 and float32, of whichever pass or depth."""
-        return self.key.endswith(_AGREEMENT)
 
     @property
     def bound(self) -> str:
@@ -148,7 +144,7 @@ def int8_checks(exact: Sequence[Floats], rounded: Sequence[Floats], tokenizer: T
         Check("int8_max", "fp32 - int8, probabilities, largest difference", float(difference.max())),
         Check("int8_mean", "fp32 - int8, probabilities, mean difference", float(difference.mean())),
         Check(
-            _AGREEMENT,
+            AGREES,
             "fp32 = int8, best label, share of frames",
             float(same.mean()),
             None,

@@ -1,5 +1,6 @@
 """When to save a checkpoint, and which ones to keep."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from leanformer.train.figure import WER, DevFigure
 from leanformer.train.recipe import ScheduleConfig
 from leanformer.train.restart import store_progress
 from leanformer.train.stopping import Interrupted, StopRequest
+
+DIVERGED = "diverged.json"
+"""In the folder of a run that ended because its weights were no longer finite: the `step` at which that was found."""
 
 
 class Keeper(Checkpoint):
@@ -44,6 +48,7 @@ class Keeper(Checkpoint):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock, and take the signals back from Lightning, which would not save."""
         remove_unfinished(self.run)
+        (self.run / DIVERGED).unlink(missing_ok=True)
         self._saved_at = time.monotonic()
         self.request.listen()
 
@@ -90,7 +95,7 @@ class Keeper(Checkpoint):
         return time.monotonic() - self._saved_at >= 60.0 * self.schedule.checkpoint_minutes
 
     def _save(self, trainer: Any, score: float | None = None, dev_pending: bool = False) -> None:
-        _require_finite(trainer)
+        _require_finite(trainer, self.run)
         self._dev_pending = dev_pending
         self.newest = self.run / file_name(trainer.global_step, score, self.figure)
         trainer.save_checkpoint(self.newest)
@@ -104,9 +109,10 @@ class Keeper(Checkpoint):
         raise Interrupted(self.request.signal_number, self.newest)
 
 
-def _require_finite(trainer: Any) -> None:
-    """A run that diverged ends here: its checkpoints would push out the good ones."""
+def _require_finite(trainer: Any, run: Path) -> None:
+    """A run that diverged ends here, and says so in its folder: its checkpoints would push out the good ones."""
     if not all(bool(weight.isfinite().all()) for weight in trainer.lightning_module.parameters()):
+        (run / DIVERGED).write_text(json.dumps({"step": trainer.global_step}), encoding="utf-8")
         raise CheckpointError(
             f"step {trainer.global_step}: the weights are no longer finite, so they were not saved; lower "
             "optimizer.peak_rate (or look for bad data), and go on from the checkpoint before with --resume"
