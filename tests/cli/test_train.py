@@ -86,6 +86,8 @@ def test_a_run_says_what_it_does_and_what_comes_next(
         ),
         (["tiny.toml", "--data", "nowhere"], "nowhere: no such"),
         (["tiny.toml", "--resume"], "runs/tiny: nothing to resume"),
+        (["tiny.toml", "--from", "nowhere"], "nowhere: no such"),
+        (["tiny.toml", "--init-from", "nowhere"], "nowhere: no such"),
         (["tiny.toml", "--set", "batch.max_seconds=1"], "none of 5 utterances lasts 0.1 to 1.0 s"),
     ],
 )
