@@ -203,13 +203,13 @@ def table(scores: Sequence[Score], base: str, corpora: Sequence[str | None]) -> 
     """Markdown: each reading's WER with its interval, and how far it is from that of the reading called `base`."""
     heads = [name or "all" for name in corpora]
     lines = [
-        f"| reading | seed | {' | '.join(heads)} | {' | '.join(f'{name}, from {base}' for name in heads)} | RTF | MB |",
-        "|" + "---|" * (2 * len(heads) + 4),
+        f"| reading | seed | {' | '.join(heads)} | {' | '.join(f'{name}, from {base}' for name in heads)} |",
+        "|" + "---|" * (2 * len(heads) + 2),
     ]
     bases = {score.seed: score for score in scores if score.reading.name == base}
     for score in scores:
         rates = [with_interval(score.counted(name)) for name in corpora]
         gaps = [gap(score.counted(name), bases[score.seed].counted(name)) for name in corpora]
         cells = [score.reading.name, str(score.seed), *rates, *gaps]
-        lines.append(f"| {' | '.join(cells)} | {score.rtf:.4f} | {score.bundle_bytes / 1e6:.1f} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -11,7 +11,6 @@ import environment  # noqa: F401 - before whatever needs torch
 
 from leanformer.audio.load import load_audio
 from leanformer.runtime.bundle import Bundle
-from leanformer.runtime.manifest import Manifest
 from leanformer.runtime.recognizer import Recognizer
 
 RATE = 16_000
@@ -42,7 +41,7 @@ def cpu_in_turns(
 
 def graph_bytes(bundle: Path, precision: str, first_pass_only: bool = False, decoder: str = "ctc") -> int:
     """Bytes of the graphs that a recogniser runs: of one pass or both, and of a transducer's predictor and joiner."""
-    manifest: Manifest = Bundle.open(bundle).manifest
+    manifest = Bundle.open(bundle).manifest
     names = [manifest.graphs[precision]]
     if manifest.second is not None and not first_pass_only:
         names.append(manifest.second.graphs[precision])

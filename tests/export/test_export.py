@@ -27,17 +27,23 @@ from leanformer.train.checkpoint import Trained
 from leanformer.train.recipe import Recipe
 
 
-@pytest.mark.parametrize("chunk_ms", [80, 640, 1280])
-def test_the_runtime_hears_what_torch_hears_offline(bundle: Path, trained: Trained, chunk_ms: int) -> None:
-    (clip,) = read_clips([SAMPLE], FeatureSpec())
-    features = torch.from_numpy(clip.features)[None]
-    state = trained.model.initial_state(1, Context(chunk_ms // 80, 5))
+def heard_by_torch(trained: Trained, features: torch.Tensor, context: Context) -> str:
+    """What the model makes of features (1, T, D) in one step."""
+    state = trained.model.initial_state(1, context)
     with torch.no_grad():
         log_probs, _, _ = trained.model(features, torch.tensor([features.shape[1]]), state)
     search = GreedySearch()
     best = search.hypothesis(search.step(search.initial_state(), log_probs[0].numpy()))
-    expected = trained.tokenizer.decode(best.tokens)
-    assert expected
+    text = trained.tokenizer.decode(best.tokens)
+    assert text
+    return text
+
+
+@pytest.mark.parametrize("chunk_ms", [80, 640, 1280])
+def test_the_runtime_hears_what_torch_hears_offline(bundle: Path, trained: Trained, chunk_ms: int) -> None:
+    (clip,) = read_clips([SAMPLE], FeatureSpec())
+    features = torch.from_numpy(clip.features)[None]
+    expected = heard_by_torch(trained, features, Context(chunk_ms // 80, 5))
 
     stream = Recognizer.load(bundle, precision="fp32", chunk_ms=chunk_ms).stream()
     samples = load_audio(SAMPLE)
@@ -59,13 +65,7 @@ def test_a_longer_chunk_hears_a_long_recording_in_full_context(trained: Trained,
     fbank.accept(samples)
     fbank.finish()
     features = torch.from_numpy(fbank.pop())[None]
-    state = trained.model.initial_state(1, Context(features.shape[1], 5))
-    with torch.no_grad():
-        log_probs, _, _ = trained.model(features, torch.tensor([features.shape[1]]), state)
-    search = GreedySearch()
-    best = search.hypothesis(search.step(search.initial_state(), log_probs[0].numpy()))
-    expected = trained.tokenizer.decode(best.tokens)
-    assert expected
+    expected = heard_by_torch(trained, features, Context(features.shape[1], 5))
     assert recognizer.transcribe(samples).text.replace(" ", "") == expected.replace(" ", "")
 
 

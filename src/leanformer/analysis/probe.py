@@ -20,7 +20,7 @@ from leanformer.analysis.speech import Phones, batches
 from leanformer.analysis.subject import Subject, layer_outputs
 from leanformer.data.loader import TrainingBatch
 from leanformer.data.phones import UNKNOWN
-from leanformer.data.subset import shuffled
+from leanformer.data.subset import shuffled, until
 from leanformer.errors import DataError
 from leanformer.evaluate.interval import bootstrap_interval, resampling_units
 from leanformer.features.fbank import Fbank
@@ -174,14 +174,7 @@ def in_words(one: Accuracy) -> str:
 
 def _until_frames(cuts: Sequence[MonoCut], phones: Phones, frames: int, per_frame: float) -> list[MonoCut]:
     """The first cuts that hold so many encoder frames of `per_frame` seconds with a phone."""
-    chosen: list[MonoCut] = []
-    total = 0.0
-    for cut in cuts:
-        if total >= frames:
-            break
-        chosen.append(cut)
-        total += 0.01 * np.count_nonzero(phones[cut.id]) / per_frame
-    return chosen
+    return until(cuts, frames, lambda cut: 0.01 * np.count_nonzero(phones[cut.id]) / per_frame)
 
 
 def collect(

@@ -5,7 +5,7 @@ machine, and what is chosen for one hour is part of what is chosen for two.
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lhotse import CutSet, MonoCut
 
@@ -17,16 +17,21 @@ def shuffled(cuts: Iterable[MonoCut], seed: int) -> list[MonoCut]:
     return sorted(cuts, key=lambda cut: (zlib.crc32(f"{seed} {cut.id}".encode()), cut.id))
 
 
-def until_seconds(cuts: Sequence[MonoCut], seconds: float) -> list[MonoCut]:
-    """The first cuts, up to the one with which they last so long."""
+def until(cuts: Sequence[MonoCut], enough: float, amount: Callable[[MonoCut], float]) -> list[MonoCut]:
+    """The first cuts, up to the one with which their amounts come to enough."""
     chosen: list[MonoCut] = []
     total = 0.0
     for cut in cuts:
-        if total >= seconds:
+        if total >= enough:
             break
         chosen.append(cut)
-        total += cut.duration
+        total += amount(cut)
     return chosen
+
+
+def until_seconds(cuts: Sequence[MonoCut], seconds: float) -> list[MonoCut]:
+    """The first cuts, up to the one with which they last so long."""
+    return until(cuts, seconds, lambda cut: float(cut.duration))
 
 
 def only_hours(cuts: CutSet, hours: float, seed: int) -> CutSet:
