@@ -21,9 +21,13 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from hypothesis import settings
 
 from leanformer.features.spec import FeatureSpec
 from leanformer.text.tokenizer import Tokenizer, train_tokenizer
+
+settings.register_profile("untimed", deadline=None)  # a busy machine must fail no test
+settings.load_profile("untimed")
 
 RATE = 16_000
 FACTOR = 4

@@ -64,7 +64,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(models())
 def test_a_model_survives_toml(config: ModelConfig) -> None:
     values = tomllib.loads(to_toml(config))
@@ -72,7 +72,7 @@ def test_a_model_survives_toml(config: ModelConfig) -> None:
     assert from_dict(ModelConfig, config.model_dump(), "values") == config
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     models(),
     st.text(st.characters(codec="utf-8")),

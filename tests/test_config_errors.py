@@ -148,7 +148,7 @@ def test_a_long_value_is_cut() -> None:
     assert len(str(caught.value)) < 150
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3) | st.dates(),

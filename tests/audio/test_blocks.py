@@ -53,7 +53,7 @@ def files(tmp_path_factory, speech):
     return paths
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), block_seconds=st.floats(1e-3, 2.0))
 def test_any_block_size_gives_the_same_samples(files, data, block_seconds):
     path = data.draw(st.sampled_from(files))
@@ -84,14 +84,14 @@ def test_memory_does_not_grow_with_the_file(tmp_path, speech):
     assert peak(40) < 1.2 * peak(4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=6), index=st.sampled_from([0, 1]))
 def test_a_dribbling_wav_equals_the_file(files, sizes, index):
     path = files[index]
     np.testing.assert_array_equal(joined(Dribble(path.read_bytes(), sizes)), load_audio(path))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=6))
 def test_dribbling_raw_samples_equal_the_wav(files, sizes):
     wav = files[0].read_bytes()

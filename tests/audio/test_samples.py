@@ -88,7 +88,7 @@ def test_the_stream_equals_soxr_on_the_whole(rate_in):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rate_in=st.sampled_from([8000, 11_025, 44_100, 48_000]),
     sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=6),

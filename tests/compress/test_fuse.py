@@ -1,4 +1,4 @@
-"""A fused model is the same function without BatchNorm, and what cannot be fused is refused."""
+"""A fused model is the same function without BatchNorm."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from fusible import CONTEXT, SMALL, assert_same_function, disturb, largest, make, norms, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from leanformer.compress.fuse import fold, fuse
-from leanformer.config import BlockConfig, EncoderConfig, ModelConfig, PhoneHeadConfig
+from leanformer.config import ModelConfig, PhoneHeadConfig
 from leanformer.config_toml import from_dict, to_toml
-from leanformer.errors import CompressError
 from leanformer.export.speech import read_clips
 from leanformer.features.spec import FeatureSpec
-from leanformer.layers.convolution import Convolution
-from leanformer.layers.normalization import BatchNorm, LayerNorm
+from leanformer.layers.normalization import BatchNorm
 from leanformer.layers.streaming import Context
 from leanformer.model import NUM_BINS, SpeechModel
 from leanformer.text.tokenizer import train_tokenizer
@@ -30,59 +28,6 @@ from leanformer.train.fitting import plain
 from leanformer.train.recipe import Recipe
 
 CLIPS = sorted((Path(__file__).parents[1] / "data" / "clips").glob("*.opus"))
-CONTEXT = Context(4, 8)
-SMALL = {"ffn_dim": 12, "kernel_size": 3, "attention": {"heads": 2}}
-
-
-def make(encoder: dict[str, Any] | None = None, **model: Any) -> SpeechModel:
-    """A small model with BatchNorm, in evaluation mode; keys of `encoder` replace its own."""
-    torch.manual_seed(0)
-    base = {"model_dim": 8, "subsampling": {"channels": 3}, "blocks": [SMALL] * 2, "norm": "batch"}
-    values = {"vocabulary_size": 11, "encoder": base | (encoder or {}), **model}
-    made = SpeechModel(from_dict(ModelConfig, values, "test"))
-    disturb(made)
-    return made.eval()
-
-
-@torch.no_grad()
-def disturb(model: nn.Module) -> None:
-    """Statistics and weights of norms as training could leave them."""
-    for module in model.modules():
-        if isinstance(module, BatchNorm):
-            module.mean.normal_()
-            module.variance.uniform_(0.2, 4.0)
-            module.weight.normal_(1.0, 0.3)
-            module.bias.normal_(0.0, 0.3)
-
-
-@torch.no_grad()
-def run(model: SpeechModel, *sizes: int) -> tuple[Tensor, list[Tensor]]:
-    """Log-probabilities of two rows of noise in steps of so many frames, and the state after."""
-    state, found = model.initial_state(2, CONTEXT), []
-    generator = torch.Generator().manual_seed(1)
-    for size in sizes:
-        x = torch.randn(2, size, NUM_BINS, generator=generator)
-        y, _, state = model(x, torch.tensor([size, size]), state)
-        found.append(y)
-    return torch.cat(found, dim=1), pytree.tree_leaves(state)
-
-
-def norms(model: nn.Module) -> list[str]:
-    return [name for name, module in model.named_modules() if isinstance(module, BatchNorm | nn.LayerNorm)]
-
-
-def largest(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max()) if a.numel() else 0.0
-
-
-def assert_same_function(fused: SpeechModel, model: SpeechModel) -> None:
-    (found, state), (expected, other) = run(fused, 32, 16, 7), run(model, 32, 16, 7)
-    scale = max(1.0, *(float(leaf.abs().max()) for leaf in other if leaf.numel()))
-    assert largest(found, expected) < 1e-5 * scale
-    for leaf, other_leaf in zip(state, other, strict=True):
-        assert largest(leaf, other_leaf) < 1e-5 * scale
-    assert norms(fused) == []
-
 
 # Equal on real speech, after training.
 
@@ -175,7 +120,7 @@ def encoders(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(encoders())
 def test_any_config_is_the_same_function_when_fused(encoder: dict[str, Any]) -> None:
     model = make({key: value for key, value in encoder.items() if value is not None})
@@ -296,68 +241,3 @@ def test_a_phone_head_is_kept() -> None:
     with torch.no_grad():
         found, expected = (one.phone_outputs(x, lengths, CONTEXT) for one in (fused, model))
     assert largest(found, expected) < 1e-5
-
-
-# What is refused.
-
-
-def refusal(model: SpeechModel) -> str:
-    with pytest.raises(CompressError) as caught:
-        fuse(model)
-    return str(caught.value)
-
-
-def test_training_mode_is_refused_of_any_part() -> None:
-    model = make()
-    assert refusal(copy.deepcopy(model).train()).startswith("the model is in training mode")
-    model.encoder.blocks[1].get_submodule("sublayers.2").train()
-    assert refusal(model).startswith("encoder.blocks.1.sublayers.2 is in training mode")
-
-
-@pytest.mark.parametrize(
-    ("norm", "said"),
-    [
-        ("layer", "encoder.blocks.0.sublayers.0.norm is a LayerNorm, which is no fixed change of weights"),
-        (
-            "batch_in_place",
-            "encoder.blocks.0.sublayers.0.norm is a BatchNorm that does not follow a linear layer",
-        ),
-        ("none", 'nothing to fuse: no layer has a BatchNorm (encoder.norm = "none")'),
-    ],
-)
-def test_other_norms_are_refused_by_their_place(norm: str, said: str) -> None:
-    message = refusal(make({"norm": norm}))
-    assert message.startswith(said)
-    assert "train" in message
-    assert "\n" not in message
-
-
-def test_one_norm_that_cannot_be_fused_is_enough() -> None:
-    model = make()
-    model.encoder.blocks[1].norm = LayerNorm(8).eval()
-    assert refusal(model).startswith("encoder.blocks.1.norm is a LayerNorm")
-    model.encoder.blocks[1].norm = BatchNorm(8).eval()
-    assert refusal(model).startswith("encoder.blocks.1.norm is a BatchNorm that does not follow")
-
-
-def test_a_fused_model_is_not_fused_again() -> None:
-    assert refusal(fuse(make())).startswith("nothing to fuse")
-
-
-@pytest.mark.parametrize("value", [float("nan"), -1.0])
-def test_broken_statistics_are_named(value: float) -> None:
-    model = make()
-    broken = model.encoder.blocks[0].get_submodule("sublayers.2.inner")
-    assert isinstance(broken, Convolution)
-    broken.norm.get_buffer("variance")[3] = value
-    assert refusal(model).startswith(
-        "encoder.blocks.0.sublayers.2.inner.norm: fusing it gives weights that are NaN"
-    )
-
-
-def test_a_model_that_its_config_does_not_describe_is_refused() -> None:
-    model = make()
-    model.config = ModelConfig(
-        vocabulary_size=11, encoder=EncoderConfig(model_dim=8, blocks=(BlockConfig(),), norm="batch")
-    )
-    assert refusal(model).startswith("the model is not what its config builds")

@@ -67,7 +67,7 @@ def any_steps(draw: st.DrawFn, case: Case) -> tuple[list[int], list[list[int]], 
 
 
 @every_layer
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_rows_of_any_lengths_in_any_steps(case: Case, data: st.DataObject) -> None:
     lengths, schedule, padding = data.draw(any_steps(case))

@@ -40,7 +40,7 @@ def shapes(plan: EpochPlan) -> set[tuple[int, int]]:
     return {(len(batch.rows), batch.samples) for batch in plan.batches}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(lengths=LENGTHS, config=CONFIGS, seed=SEEDS, epoch=EPOCHS)
 def test_every_utterance_once_and_none_cut(
     lengths: NDArray[np.int64], config: BatchConfig, seed: int, epoch: int
@@ -54,7 +54,7 @@ def test_every_utterance_once_and_none_cut(
         assert not taken[np.argmin(taken) :].any() or taken.all()  # empty rows come last
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(lengths=LENGTHS, config=CONFIGS, seed=SEEDS, epoch=EPOCHS)
 def test_few_shapes_the_same_in_all_epochs(
     lengths: NDArray[np.int64], config: BatchConfig, seed: int, epoch: int
@@ -66,7 +66,7 @@ def test_few_shapes_the_same_in_all_epochs(
         assert rows == 1 or rows * samples <= config.batch_seconds * SAMPLE_RATE
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(lengths=LENGTHS, config=CONFIGS, seed=SEEDS, epoch=EPOCHS)
 def test_at_most_one_batch_has_empty_rows(
     lengths: NDArray[np.int64], config: BatchConfig, seed: int, epoch: int
@@ -75,7 +75,7 @@ def test_at_most_one_batch_has_empty_rows(
     assert sum(bool((batch.rows == EMPTY).any()) for batch in plan.batches) <= 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(lengths=LENGTHS, config=CONFIGS, seed=SEEDS, epoch=EPOCHS)
 def test_a_plan_is_a_function_of_seed_and_epoch(
     lengths: NDArray[np.int64], config: BatchConfig, seed: int, epoch: int
@@ -134,7 +134,7 @@ def test_padding_is_what_it_says_and_little() -> None:
     assert plan.padding < 0.14
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     samples=st.lists(st.integers(1, 30 * 5120), min_size=1, max_size=12),
     buckets=st.integers(1, 4),
@@ -167,7 +167,7 @@ def test_limits_leave_out() -> None:
     assert len(plan_epoch(lengths, BatchConfig(max_seconds=2.0), 0, 0)) == 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(lengths=LENGTHS, config=CONFIGS)
 def test_validation_drops_nothing_and_goes_by_length(lengths: NDArray[np.int64], config: BatchConfig) -> None:
     plan = plan_in_order(lengths[:, :1], config)

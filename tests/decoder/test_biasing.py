@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leanformer.decoder.biasing import Biasing
@@ -94,7 +94,6 @@ PHRASES = ("Abc", "DeFg", "H")
 
 
 @given(st.lists(st.sampled_from([*PHRASES, "Ab", "De", "DeF", "Xyz", "y", "c", "g"]), max_size=12))
-@settings(deadline=None)
 def test_a_text_is_worth_its_phrases(parts: Sequence[str]) -> None:
     text = "".join(parts) + "X"
     worth = 0

@@ -112,7 +112,7 @@ def test_the_likeliest_text_is_not_on_the_likeliest_path() -> None:
     beam=st.integers(1, 5),
     patience=st.sampled_from([3, 10, 1000]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_steps_give_the_same(seed: int, sizes: list[int], beam: int, patience: int) -> None:
     log_probs = random_log_probs(seed, 40, scale=4.0)
     search = CtcBeamSearch(VOCABULARY, beam, patience=patience, skip_blank=0.9)
@@ -180,7 +180,7 @@ def test_a_beam_has_room_for_one() -> None:
 
 
 @given(seed=st.integers(0, 10_000), beam=st.integers(2, 12), patience=st.integers(1, 12))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_the_times_of_every_path_rise_whatever_is_settled(seed: int, beam: int, patience: int) -> None:
     search = CtcBeamSearch(VOCABULARY, beam, patience=patience)
     state, log_probs = search.initial_state(), random_log_probs(seed, 60, scale=2.0)

@@ -62,7 +62,7 @@ def dropping(search: GreedySearch | CtcBeamSearch, log_probs: np.ndarray, sizes:
     beam=st.integers(0, 4),
     weight=st.sampled_from([0.0, 4.0]),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_they_are_of_the_token_in_its_frame(seed: int, sizes: list[int], beam: int, weight: float) -> None:
     log_probs = random_log_probs(seed)
     search = CtcBeamSearch(VOCABULARY, beam, [Favourite(3, weight)], patience=7) if beam else GreedySearch()

@@ -1,4 +1,4 @@
-"""Searches over a transducer: a scripted one that says what frames tell it to, and small random ones."""
+"""What searches over a transducer find: against all ways one by one, and against scripts."""
 
 from __future__ import annotations
 
@@ -9,130 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transducer_models import (
+    Bigrams,
+    CountingPredictor,
+    ScriptedJoiner,
+    TwinJoiner,
+    prefix,
+    random_frames,
+    random_model,
+    search_in_steps,
+)
 
 from leanformer.decoder.hypothesis import Hypothesis
-from leanformer.decoder.transducer import (
-    Memory,
-    Prefix,
-    Transducer,
-    TransducerGreedySearch,
-    TransducerState,
-)
+from leanformer.decoder.transducer import Memory, Transducer, TransducerGreedySearch, TransducerState
 from leanformer.decoder.transducer_beam import TransducerBeamSearch
-
-Search = TransducerGreedySearch | TransducerBeamSearch
-SIZE = 3  # of everything in a random model
-
-
-class Bigrams:
-    """A scorer whose state is the last token: a table says what each next one adds, and what is hoped for."""
-
-    def __init__(self, seed: int, vocabulary: int) -> None:
-        random = np.random.default_rng(seed + 3)
-        self.table = 2.0 * random.normal(size=(vocabulary, vocabulary))
-        self.hope = 3.0 * random.random(vocabulary)
-
-    def initial_state(self) -> int:
-        return 0
-
-    def advance(self, states: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        return tokens
-
-    def rows(self, states: np.ndarray) -> np.ndarray:
-        return self.table[states]
-
-    def unearned(self, states: np.ndarray) -> np.ndarray:
-        return self.hope[states]
-
-    def total(self, tokens: tuple[int, ...]) -> float:
-        """What all of a hypothesis's tokens add, and stays if nothing follows."""
-        pairs = zip((0, *tokens), tokens, strict=False)
-        return float(sum(self.table[pair] for pair in pairs) - self.hope[(0, *tokens)[-1]])
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-
-
-class RandomPredictor:
-    """A recurrent network: its output and state depend on all tokens said."""
-
-    def __init__(self, seed: int, vocabulary: int) -> None:
-        random = np.random.default_rng(seed)
-        self.embedding = random.normal(size=(vocabulary, SIZE))
-        self.recurrence = random.normal(size=(SIZE, SIZE))
-
-    def initial_state(self) -> Memory:
-        return np.zeros((1, SIZE)), np.zeros((1, 2), np.int64)
-
-    def step(self, tokens: np.ndarray, state: Memory) -> tuple[np.ndarray, Memory]:
-        hidden, counts = state
-        hidden = np.tanh(self.embedding[tokens] + hidden @ self.recurrence)
-        return hidden, (hidden, counts + 1)
-
-
-class RandomJoiner:
-    """Any label can follow any other, at any frame; blanks are likelier."""
-
-    def __init__(self, seed: int, vocabulary: int) -> None:
-        random = np.random.default_rng(seed + 1)
-        self.output = 3.0 * random.normal(size=(SIZE, vocabulary))
-        self.bias = np.array([1.0, *[0.0] * (vocabulary - 1)])
-
-    def log_probs(self, encoder: np.ndarray, predictor: np.ndarray) -> np.ndarray:
-        return log_softmax(np.tanh(encoder + predictor) @ self.output + self.bias)
-
-    def label_log_probs(self, predictor: np.ndarray) -> np.ndarray:
-        return log_softmax(np.tanh(predictor) @ self.output[:, 1:])
-
-
-def random_model(seed: int, vocabulary: int = 4, weight: float = 0.0) -> Transducer:
-    return Transducer(RandomPredictor(seed, vocabulary), RandomJoiner(seed, vocabulary), weight)
-
-
-def random_frames(seed: int, count: int) -> np.ndarray:
-    return np.random.default_rng(seed + 2).normal(size=(count, SIZE)).astype(np.float32)
-
-
-class CountingPredictor:
-    """Tells how many tokens were said."""
-
-    def initial_state(self) -> Memory:
-        return (np.full((1, 1), -1.0),)
-
-    def step(self, tokens: np.ndarray, state: Memory) -> tuple[np.ndarray, Memory]:
-        return state[0] + 1.0, (state[0] + 1.0,)
-
-
-@dataclass(frozen=True)
-class ScriptedJoiner:
-    """A frame (1,) holds how many tokens of the script should have been said by its end."""
-
-    script: tuple[int, ...]
-    vocabulary: int = 5
-
-    def log_probs(self, encoder: np.ndarray, predictor: np.ndarray) -> np.ndarray:
-        scores = np.full((len(encoder), self.vocabulary), np.log(0.1 / (self.vocabulary - 1)))
-        for row, (due, said) in enumerate(zip(encoder[:, 0], predictor[:, 0], strict=True)):
-            scores[row, self.script[int(said)] if said < due else 0] = np.log(0.9)
-        return scores
-
-
-def search_in_steps(search: Search, frames: np.ndarray, sizes: list[int]) -> TransducerState:
-    state = search.initial_state()
-    for size in [*sizes, len(frames)]:
-        state, frames = search.step(state, frames[:size]), frames[size:]
-    return state
-
-
-def searches(model: Transducer) -> list[Search]:
-    return [
-        TransducerGreedySearch(model, 2),
-        TransducerBeamSearch(model, 1, 2),
-        TransducerBeamSearch(model, 3, 3, patience=5),
-        TransducerBeamSearch(model, 6, 1),
-        TransducerBeamSearch(model, 3, 2, patience=5, scorers=[Bigrams(0, 4)], vocabulary_size=4),
-    ]
 
 
 def all_ways(model: Transducer, frames: np.ndarray, max_symbols: int) -> dict[tuple[int, ...], float]:
@@ -241,7 +131,7 @@ def test_greedy_takes_the_best_label_until_it_is_the_blank() -> None:
 
 
 @given(st.lists(st.integers(0, 2), max_size=12), st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_clear_script_is_what_every_search_says(counts: list[int], data: st.DataObject) -> None:
     script = tuple(data.draw(st.lists(st.integers(1, 4), min_size=sum(counts), max_size=sum(counts))))
     model = Transducer(CountingPredictor(), ScriptedJoiner(script))
@@ -262,90 +152,6 @@ def test_a_frame_holds_no_more_labels_than_allowed() -> None:
         assert (best.tokens, best.times) == ((1, 2, 3, 4), (0, 0, 0, 1))
     search = TransducerGreedySearch(model, 1)
     assert search.hypothesis(search.step(search.initial_state(), frames)).tokens == (1, 2)
-
-
-def same(a: TransducerState, b: TransducerState) -> bool:
-    def plain(prefix: Prefix) -> tuple[object, ...]:
-        memory = tuple(array.tolist() for array in prefix.memory)
-        return prefix.tokens, prefix.times, prefix.log_probs, prefix.score, prefix.output.tolist(), memory
-
-    return a.frames == b.frames and [*map(plain, a.prefixes)] == [*map(plain, b.prefixes)]
-
-
-@given(st.integers(0, 99), st.integers(0, 14), st.lists(st.integers(0, 5), max_size=6))
-@settings(max_examples=15, deadline=None)
-def test_how_a_stream_is_split_makes_no_difference(seed: int, count: int, sizes: list[int]) -> None:
-    frames = random_frames(seed, count)
-    for search in searches(random_model(seed, weight=0.1 * (seed % 2))):
-        assert same(search_in_steps(search, frames, sizes), search_in_steps(search, frames, []))
-
-
-@given(st.integers(0, 99), st.lists(st.integers(0, 4), max_size=8))
-@settings(max_examples=15, deadline=None)
-def test_what_is_settled_stays_and_may_be_dropped(seed: int, sizes: list[int]) -> None:
-    frames = random_frames(seed, 16)
-    for search in searches(random_model(seed)):
-        whole = search.hypothesis(search_in_steps(search, frames, []))
-        expected = list(zip(whole.tokens, whole.times, strict=True))
-        state, rest, taken = search.initial_state(), frames, []
-        for size in [*sizes, len(frames)]:
-            state, rest = search.step(state, rest[:size]), rest[size:]
-            best, settled = search.hypothesis(state), search.settled(state)
-            taken += list(zip(best.tokens, best.times, strict=True))[:settled]
-            assert taken == expected[: len(taken)]
-            state = search.drop(state, settled)
-        best = search.hypothesis(state)
-        assert [*taken, *zip(best.tokens, best.times, strict=True)] == expected
-        assert best.score == whole.score
-        assert state.frames == len(frames)
-
-
-class TwinJoiner:
-    """The first frame says 1 or 2, nearly alike; then there is silence."""
-
-    def log_probs(self, encoder: np.ndarray, predictor: np.ndarray) -> np.ndarray:
-        talks = (encoder[:, :1] > 0) & (predictor[:, :1] == 0)
-        return np.log(np.where(talks, [[0.02, 0.5, 0.48]], [[0.98, 0.01, 0.01]]))
-
-    def label_log_probs(self, predictor: np.ndarray) -> np.ndarray:
-        return np.tile(np.log([0.9, 0.1]), (len(predictor), 1))
-
-
-def test_a_token_settles_when_it_is_old_enough() -> None:
-    search = TransducerBeamSearch(Transducer(CountingPredictor(), TwinJoiner()), beam=2, patience=7)
-    state = search.step(search.initial_state(), np.array([[1.0]], np.float32))
-    silence = np.zeros((1, 1), np.float32)
-    for _ in range(6):
-        state = search.step(state, silence)
-        assert {prefix.tokens for prefix in state.prefixes} == {(1,), (2,)}
-        assert search.settled(state) == 0
-    assert search.settled(search.step(state, silence)) == 1
-    patient = TransducerBeamSearch(search.model, beam=2, patience=1000)
-    assert patient.settled(patient.step(state, np.zeros((90, 1), np.float32))) == 0
-
-
-def prefix(*pairs: tuple[int, int]) -> Prefix:
-    """Tokens at their times, as the predictor that counts them remembers them."""
-    tokens, times = (tuple(column) for column in zip(*pairs, strict=True)) if pairs else ((), ())
-    said = np.full(1, float(len(pairs)))
-    return Prefix(tokens, times, (0.0,) * len(pairs), -float(len(pairs)), said, (said,))
-
-
-def test_tokens_alike_at_other_times_are_not_settled() -> None:
-    search = TransducerBeamSearch(Transducer(CountingPredictor(), TwinJoiner()))
-    early, late = prefix((1, 0), (2, 3), (1, 4)), prefix((1, 0), (2, 4))
-    assert search.settled(TransducerState(9, (early, late))) == 1
-    assert search.settled(TransducerState(9, (early, prefix((1, 0), (2, 3))))) == 2
-    assert search.settled(TransducerState(9, (early,))) == 3
-    assert search.settled(TransducerState(9, (early, prefix()))) == 0
-
-
-def test_tokens_alike_at_other_times_settle_when_they_are_old_enough() -> None:
-    search = TransducerBeamSearch(Transducer(CountingPredictor(), TwinJoiner()), beam=2, patience=5)
-    state = TransducerState(4, (prefix((1, 1)), prefix((1, 2), (2, 3))))
-    state = search.step(state, np.zeros((2, 1), np.float32))
-    assert search.settled(state) == 0
-    assert search.settled(search.step(state, np.zeros((1, 1), np.float32))) == 1
 
 
 @dataclass
@@ -398,20 +204,3 @@ def test_the_same_tokens_by_two_ways_are_one_hypothesis_at_the_likelier_time() -
     score, log_prob = pytest.approx(np.log(0.2 + 0.8 * 0.6)), pytest.approx(np.log(0.6))
     assert search.hypothesis(state) == Hypothesis((1,), (1,), score, (log_prob,))
     assert state.prefixes[1].tokens == ()
-
-
-def test_a_step_leaves_the_old_state_as_it_was() -> None:
-    frames = random_frames(1, 9)
-    for search in searches(random_model(1)):
-        before = search_in_steps(search, frames[:4], [])
-        search.step(before, frames[4:])
-        search.drop(before, search.settled(before))
-        assert same(before, search_in_steps(search, frames[:4], []))
-        assert same(search.step(before, frames[:0]), before)
-
-
-def test_before_the_first_frame_nothing_was_said() -> None:
-    for search in searches(random_model(0)):
-        state = search.initial_state()
-        assert search.hypothesis(state) == Hypothesis((), (), 0.0, ())
-        assert search.settled(state) == 0

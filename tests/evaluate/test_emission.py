@@ -11,7 +11,7 @@ from leanformer.evaluate.emission import Delay, Snapshot, delays, places, stays_
 # Few words, so that repeated ones are the rule.
 words = st.lists(st.sampled_from("abc"), max_size=7)
 histories = st.lists(words, min_size=1, max_size=7)
-many = settings(max_examples=60, deadline=None)
+many = settings(max_examples=60)
 
 
 def history(*texts: str) -> list[int]:

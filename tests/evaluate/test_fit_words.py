@@ -41,7 +41,7 @@ def test_a_map_is_found_again(true: Calibration) -> None:
 @given(
     st.lists(st.tuples(st.floats(1e-4, 1 - 1e-4), st.booleans()), min_size=1, max_size=40),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_words_give_a_map_that_does_not_fall(words: list[tuple[float, bool]]) -> None:
     found = fit_confidence(*zip(*words, strict=True))
     values = [found(one) for one in (1e-4, 0.1, 0.5, 0.9, 1 - 1e-4)]

@@ -77,7 +77,7 @@ def test_without_jiwer(monkeypatch: pytest.MonkeyPatch) -> None:
 texts = st.lists(st.sampled_from(["a", "b", "cc"]), max_size=6).map(" ".join)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4))
 def test_errors_are_the_edit_distance(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = [one for one, _ in pairs], [other for _, other in pairs]

@@ -29,7 +29,7 @@ def at_once(waveform: np.ndarray) -> np.ndarray:
     return in_pieces(waveform, [len(waveform)])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=5))
 def test_any_pieces_give_the_same_frames(sizes):
     waveform = np.random.default_rng(0).standard_normal(24_000).astype(np.float32) * np.float32(0.1)

@@ -18,7 +18,7 @@ def may_see(query: int, key: int, chunk_size: int, left_context: int, filled: in
     return first - left_context <= key < first + chunk_size
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_attention_mask_is_its_definition(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 12), label="size")
@@ -53,7 +53,7 @@ def test_attention_mask_drawn() -> None:
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(0, 9))
 def test_valid_frames_is_its_definition(lengths: list[int], size: int) -> None:
     expected = [[frame < length for frame in range(size)] for length in lengths]

@@ -110,7 +110,7 @@ def check_all_forms(layer: Performer, x: Tensor, sizes: list[int], tolerance: fl
         assert torch.allclose(one.double(), sums, rtol=tolerance, atol=tolerance * float(sums.max()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(case=cases())
 def test_all_forms_agree_in_any_steps(case: tuple[Performer, list[int]]) -> None:
     """In float64, as a feature near zero, 1e-3 and what ReLU lets pass, has few digits in float32."""

@@ -64,7 +64,7 @@ def test_tree_map_takes_several() -> None:
     assert torch.equal(added.more[1].cache, 2 * outer(2).more[1].cache)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4))
 def test_unstack_undoes_stack(batches: list[int]) -> None:
     parts = [outer(n) for n in batches]
@@ -90,7 +90,7 @@ def test_what_cannot_be_unstacked_is_refused() -> None:
         unstack(())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_last_frames_are_the_end_of_the_valid_part(data: st.DataObject) -> None:
     count, size = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 5))

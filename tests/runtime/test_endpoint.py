@@ -162,7 +162,7 @@ def test_an_utterance_is_heard_as_a_recording_of_its_own(recognizer: Recognizer,
 
 
 @given(sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=8), passes=st.integers(1, 2))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_pieces_give_the_same_events(
     recognizer: Recognizer, cascade: Recognizer, speech: np.ndarray, sizes: list[int], passes: int
 ) -> None:

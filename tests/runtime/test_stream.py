@@ -38,7 +38,7 @@ def in_pieces(recognizer: Recognizer, samples: np.ndarray, rate: int, sizes: lis
 
 
 @given(sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=8))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_pieces_give_the_whole_files_words(
     recognizer: Recognizer, speech: np.ndarray, sizes: list[int]
 ) -> None:

@@ -85,7 +85,7 @@ def spelled(found: list[Token], tokenizer: Tokenizer) -> str:
 
 
 @given(sizes=SPLIT)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_pieces_give_the_whole_files_words(
     recognizer: Recognizer, speech: np.ndarray, sizes: list[int]
 ) -> None:

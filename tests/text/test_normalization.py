@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leanformer.text.normalization import normalize, outside_alphabet
@@ -28,7 +28,6 @@ def test_digits_and_other_scripts_stay_to_be_noticed(raw: str, strange: set[str]
     assert outside_alphabet(normalize(raw)) == strange
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_normalising_twice_changes_nothing(raw: str) -> None:
     once = normalize(raw)

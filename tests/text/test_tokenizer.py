@@ -2,7 +2,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leanformer.errors import TokenizerError
@@ -25,7 +25,6 @@ def pieces(request: pytest.FixtureRequest) -> Tokenizer:
 WORDS = st.lists(st.text("abcdefghijklmnopqrstuvwxyz'", min_size=1, max_size=12), max_size=8)
 
 
-@settings(deadline=None)
 @given(words=WORDS)
 def test_any_text_of_its_alphabet_comes_back(pieces: Tokenizer, words: list[str]) -> None:
     text = " ".join(words)

@@ -86,7 +86,7 @@ def test_shown_is_the_error_rate_of_the_best_labels() -> None:
     assert found(scores, texts, 2, 3).greedy.item() == pytest.approx(wrong / 4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 8), st.integers(0, 1000))
 def test_padding_and_empty_rows_get_no_gradient(size: int, window: int, seed: int) -> None:
     scores = logits(2, 6, seed)

@@ -83,7 +83,7 @@ def test_padding_of_targets_and_frames_may_hold_anything(log_probs: Tensor) -> N
     assert torch.equal(ctc_loss(other, LENGTHS, TARGETS, TARGET_LENGTHS), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(0, NUM_PHONES - 1), max_size=21), min_size=1, max_size=3), st.integers(0, 7)
 )

@@ -42,7 +42,7 @@ def test_it_is_the_sum_over_all_paths() -> None:
         assert torch.allclose(mine, theirs)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=3), st.integers(0, 99))
 def test_it_is_the_sum_over_all_paths_of_any_shape(rows: list[tuple[int, int]], seed: int) -> None:
     lengths, target_lengths = (list(column) for column in zip(*rows, strict=True))

@@ -28,7 +28,7 @@ def tokens(batch: int = 2, size: int = 7, seed: int = 0) -> Tensor:
 
 
 @each
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(sizes=st.lists(st.integers(0, 3), max_size=5))
 def test_steps_are_one_pass(config: TransducerConfig, sizes: list[int]) -> None:
     predictor, said = make(config), tokens()

@@ -44,7 +44,7 @@ ACTIONS = st.lists(
 
 
 @given(actions=ACTIONS, max_rows=st.integers(1, SPEAKERS))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whoever_joins_and_leaves_each_is_heard_as_alone(
     recognizer: Recognizer,
     clips: list[np.ndarray],
