@@ -102,10 +102,16 @@ def test_the_study_goes_on_where_it_was_stopped(
     assert len({one["parameters"] for one in found["analyses"]}) == 2
     assert len(found["verdicts"]) == 4
 
-    assert command(*arguments) == 0, capsys.readouterr().err[-600:]
+    assert command(*arguments, "--page", str(tmp_path / "page.md")) == 0, capsys.readouterr().err[-600:]
     again = capsys.readouterr()
     assert again.out == said.out
     assert "fine-tuning" not in again.err
+    page = (tmp_path / "page.md").read_text()
+    assert said.out.strip() in page
+    assert "Pre-training: 3 steps of 8 s" in page
+    assert "labelled speech, 0.002 h: 3 steps of 8 s, CTC on tokens of kind `char`" in page
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("page.png", "page-alike.png"))
+    assert json.loads((tmp_path / "page.json").read_text()) == found
 
 
 def _stopped(*given: Any) -> None:
