@@ -47,6 +47,15 @@ UNTRAINED = Row(
 ROWS = (MAIN, BASE, FULL, UNTRAINED)
 
 
+def find_rows(names: Sequence[str]) -> list[Row]:
+    """Rows by name; ConfigError tells an unknown one, and which there are."""
+    known = {row.name: row for row in ROWS}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--rows {name!r}: expected some of {', '.join(map(repr, known))}")
+    return [known[name] for name in names]
+
+
 @dataclass(frozen=True)
 class Labels:
     """How much transcribed speech a recogniser learns from: so many hours, or all there is."""
@@ -70,10 +79,10 @@ class Labels:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """Of the protocol: half the steps, in which an hour is heard about ten times."""
+        """Of the protocol: half the steps, in which an hour is heard eight times."""
         if self.hours is None:
             return ()
-        return (f"corpora.train_hours={self.hours}", "schedule.max_steps=1200", "optimizer.decay_steps=800")
+        return (f"corpora.train_hours={self.hours}", "schedule.max_steps=900", "optimizer.decay_steps=600")
 
 
 @dataclass(frozen=True)

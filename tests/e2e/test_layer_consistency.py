@@ -89,8 +89,15 @@ def test_the_study_goes_on_where_it_was_stopped(
     assert "fine-tuning shared, random depth, 0.002 h" in said.err
     assert "give the same command again" in said.err
 
+    assert command(*arguments, "--rows", "untrained") == 0, capsys.readouterr().err[-600:]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "fine-tuning untrained" in said.err
+    assert "fine-tuning shared" not in said.err
+
     assert command(*arguments) == 0, capsys.readouterr().err[-600:]
     said = capsys.readouterr()
+    assert "fine-tuning untrained" not in said.err  # --rows has made it
     assert "pre-training" not in said.err.replace("pre-training pays", "")
     assert "fine-tuning shared, random depth" not in said.err
     for part in ("| unshared | 0 |", "times fewer parameters: **", "pre-training pays", "| untrained | 2 |"):
@@ -123,6 +130,7 @@ def _stopped(*given: Any) -> None:
     [
         (("--depths", "0", "2"), "--depths 0: the encoders have layers 1 to 2; name some of these"),
         (("--depths", "3"), "--depths 3: the encoders have layers 1 to 2"),
+        (("--rows", "shared"), "--rows 'shared': expected some of 'shared, random depth', 'unshared'"),
         (("--labels", "some"), '--labels some: expected hours above 0, or "all"'),
         (("--labels", "-1"), "--labels -1: expected hours above 0"),
         (("--set-pretraining", "optimizer.peak_rat=1"), "did you mean `peak_rate`?"),
