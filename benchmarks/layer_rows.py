@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from leanformer.train.overrides import load_recipe
 from leanformer.train.recipe import Recipe
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-FINETUNE = RECIPES / "finetune-letters.toml"
+FINETUNE = RECIPES / "finetune.toml"
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,16 @@ class Labels:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """Of the protocol: half the steps, in which an hour is heard eight times."""
+        """Of the protocol: half the steps, in which an hour is heard nineteen times."""
         if self.hours is None:
             return ()
-        return (f"corpora.train_hours={self.hours}", "schedule.max_steps=900", "optimizer.decay_steps=600")
+        return (
+            f"corpora.train_hours={self.hours}",
+            "text.start_step=600",
+            "objective.ctc_start_step=850",
+            "schedule.max_steps=1050",
+            "optimizer.decay_steps=350",
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Size:
     """In place of the recipes' twelve."""
     pretraining: tuple[str, ...] = ()
     finetuning: tuple[str, ...] = ()
-    depths: tuple[int, ...] = (2, 4, 6, 7, 8, 10, 12)
+    depths: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10, 11, 12)
     """At which recognisers are heard; probes are read at every depth."""
     labels: tuple[Labels, ...] = (Labels(1.0), Labels(None))
     probe_frames: tuple[int, int] = (40_000, 15_000)
@@ -121,7 +128,16 @@ TOY = Size(
         'audio.splits=["all"]',
         "audio.dev_split=none",
     ),
-    finetuning=(*_TINY, "corpora.train_split=all", "corpora.dev_split=none"),
+    finetuning=(
+        *_TINY,
+        "model.phone_head.depth=1",
+        "objective.ctc_start_step=0",
+        "text.files=[]",
+        "tokenizer.kind=char",
+        "tokenizer.sentences=0",
+        "corpora.train_split=all",
+        "corpora.dev_split=none",
+    ),
     depths=(1, 2),
     labels=(Labels(0.002), Labels(None)),
     probe_frames=(400, 200),
@@ -139,7 +155,7 @@ class Study:
     Args:
         folder: keeps runs, bundles and figures.
         data: corpora.
-        alignments: of `leanformer align`, for the probes.
+        alignments: of `leanformer align`, for probes and fine-tuning.
         size: how large it is.
         changes: of pre-training and of fine-tuning, as for `--set`, for all rows alike.
     """
@@ -172,6 +188,7 @@ class Study:
             *labels.changes,
             *self.size.finetuning,
             *self.changes[1],
+            f"corpora.alignments={json.dumps([str(path.resolve()) for path in self.alignments])}",
             f"objective.sample_depth={str(row.sampled).lower()}",
             f"seed={seed}",
         )

@@ -67,7 +67,7 @@ def test_an_encoder_of_other_sizes_is_refused(whole_run: Path, tmp_path: Path) -
 
 def test_the_recipe_that_ships_fine_tunes_what_the_other_trained() -> None:
     pretrained = load_pretrain_recipe(RECIPES / "pretrain-shared.toml")
-    recipe = load_recipe(RECIPES / "finetune-letters.toml")
+    recipe = load_recipe(RECIPES / "finetune.toml")
     assert recipe.model.encoder == pretrained.encoder
-    assert (recipe.context, recipe.tokenizer.kind) == (pretrained.context, "char")
+    assert (recipe.context, recipe.tokenizer.kind) == (pretrained.context, "unigram")
     assert recipe.objective.sample_depth

@@ -67,6 +67,23 @@ def test_an_encoder_that_fits_in_part_is_refused_unless_that_is_meant(
     assert list_checkpoints(tmp_path / "run")
 
 
+def test_a_phone_head_begins_afresh_in_an_encoder_that_had_none(
+    first_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = changed()
+    (tmp_path / "aligned.jsonl").write_text('{"id": "data/x", "phones": [["SIL", 0, 9]]}\n')
+    values = recipe.model_dump()
+    values["model"]["phone_head"] = {"depth": 1, "condition": True}
+    values["corpora"]["alignments"] = [str(tmp_path / "aligned.jsonl")]
+    with caplog.at_level(logging.INFO):
+        train(from_dict(Recipe, values, "headed"), [DATA], tmp_path / "run", initial=first_run)
+    given, taken = weights(first_run), weights(tmp_path / "run")
+    fresh = {name for name in taken if not torch.equal(taken[name], given.get(name, torch.zeros(0)))}
+    assert fresh
+    assert all(name.startswith(("model.phone_head.", "model.encoder.taps.1.")) for name in fresh)
+    assert "phone_head.classify.weight" in caplog.text.split("begin afresh")[0]
+
+
 def test_a_model_of_other_sizes_is_refused(first_run: Path, tmp_path: Path) -> None:
     other = changed(model_dim=24, subsampling={"factor": 4, "channels": 6})
     message = r"no weight of this model fits.* encoder\.\S+ \(\S+ there, \S+ in the recipe\)"

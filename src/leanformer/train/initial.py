@@ -18,6 +18,7 @@ from leanformer.train.text_injection import TextSpeaker
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "model."
+_HEADS = "encoder.taps."
 _SHOWN = 5
 
 
@@ -64,8 +65,8 @@ def read_initial(path: Path) -> Initial:
 def take_weights(model: SpeechModel, initial: Initial, partial: bool = False) -> None:
     """Give `model` every weight that has the same name and shape in both; the others stay fresh.
 
-    What one of the two lacks is told on the log. Without `partial`, that may be outputs and a second pass, but nothing
-    of the encoder: half an encoder that is trained and half that is not is seldom what was meant.
+    What one of the two lacks is told on the log. Without `partial`, that may be outputs, a phone head and a second
+    pass, but no layer of the encoder: half of it trained and half not is seldom what was meant.
 
     Raises:
         ConfigError: the encoders differ, or with `partial`, nothing of them fits.
@@ -76,7 +77,7 @@ def take_weights(model: SpeechModel, initial: Initial, partial: bool = False) ->
     differing = {
         name: f"{name} ({_size(found.get(name))} there, {_size(own.get(name))} in the recipe)"
         for name in (*unused, *fresh)
-        if name.startswith("encoder.")
+        if name.startswith("encoder.") and not name.startswith(_HEADS)
     }
     told = _listed(tuple(differing.values()))
     if not any(name.startswith("encoder.blocks.") and value.dim() > 1 for name, value in fitting.items()):
