@@ -155,10 +155,16 @@ def _shared(kit: Kit) -> tuple[Row, ...]:
     depths = sorted({max(1, round(shape.depth * share)) for share in (0.4, 0.6, 0.8)})
     variants = (Variant(f"{shape.depth} layers"),
                 *(Variant(f"{depth} layers", (("depth", depth),)) for depth in reversed(depths)))  # fmt: skip
+    par = "paper: one block for all layers is on a par (there in pre-training)"
+    less = "paper: trained at a random depth, fewer layers at inference are on a par"
+    sampled = *shared, "objective.sample_depth=true"
+    # A block that is below the phone head, too, may forget phones in the stage of text alone.
+    kept = "text.alone_steps=0"
     return (
-        Row("shared", SHARING, "paper: one block for all layers is on a par (there in pre-training)", shared),
-        Row("shared-sampled", SHARING, "paper: trained at a random depth, fewer layers at inference are on a par",
-            (*shared, "objective.sample_depth=true"), variants=variants),
+        Row("shared", SHARING, par, shared),
+        Row("shared-phones-kept", SHARING, par, (*shared, kept), of="shared"),
+        Row("shared-sampled", SHARING, less, sampled, variants=variants),
+        Row("shared-sampled-phones-kept", SHARING, less, (*sampled, kept), of="shared-sampled", variants=variants),
     )  # fmt: skip
 
 

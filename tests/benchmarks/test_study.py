@@ -35,7 +35,7 @@ def test_two_rows_from_training_to_the_page(
     assert len(swap["readings"][0]["corpora"]["data"]["gap"]) == 3
     assert sorted(results["latency"]["rows"]) == ["conformer", "performer-swap"]
     assert results["latency"]["rows"]["conformer"][""]["int8"] > 0
-    assert "**2 of 26 rows are done**" in (tmp_path / "study.md").read_text()
+    assert "**2 of 28 rows are done**" in (tmp_path / "study.md").read_text()
 
     (swapped,) = (tmp_path / "study" / "swapped").glob("*.ckpt")
     begun, (trained,) = read_checkpoint(swapped), (tmp_path / "study" / "runs").glob("conformer-*")
@@ -88,7 +88,7 @@ def test_a_row_that_fails_does_not_stop_the_others(
     assert command("--only", "shared", "fold2-all") == 1
     assert tried == ["name=shared", "name=fold2-all"]
     assert "failed, and tried again next time: shared, seed 0; fold2-all, seed 0" in capsys.readouterr().err
-    assert "**0 of 26 rows are done**" in (tmp_path / "study.md").read_text()
+    assert "**0 of 28 rows are done**" in (tmp_path / "study.md").read_text()
 
 
 @pytest.mark.parametrize("code", [130, -2])

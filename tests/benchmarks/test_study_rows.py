@@ -57,6 +57,8 @@ EXPECTED: dict[str, Any] = {
     "practical": lambda e: kinds(e) == ["none"] * 7 + ["performer"] * 3,
     "shared": lambda e: (len(e.blocks), e.layer_map, e.norm) == (1, (0,) * 10, "layer"),
     "shared-sampled": lambda e: (len(e.blocks), e.layer_map, e.exits) == (1, (0,) * 10, (10,)),
+    "shared-phones-kept": lambda e: e.layer_map == (0,) * 10,
+    "shared-sampled-phones-kept": lambda e: e.layer_map == (0,) * 10,
     "fold2-third": lambda e: folds(e) == folds(e, "ffn") == [1] * 7 + [2] * 3,
     "fold2-all": lambda e: folds(e) == folds(e, "ffn") == [2] * 10 and e.blocks[0].fold.position,
     "fold4-all": lambda e: folds(e) == folds(e, "ffn") == [4] * 10,
@@ -107,6 +109,8 @@ def test_rows_that_need_more_have_it(rows_room: ModuleType, recipes: dict[str, R
     assert (fine.objective.ctc_start_step, fine.optimizer.restarts) == (0, ())
     assert rows["shared-sampled"].depths == (8, 6, 4)
     assert recipes["shared-sampled"].objective.sample_depth
+    for name in ("shared", "shared-sampled"):
+        assert recipes[name].text.alone_steps > recipes[f"{name}-phones-kept"].text.alone_steps == 0
     for name in ("lean", "lean-wide"):  # they share BatchNorms
         freeze = recipes[name].optimizer.freeze_norms_step
         assert freeze is not None
