@@ -23,6 +23,7 @@ from leanformer.profile.subject import find_subject
 from leanformer.runtime.recognizer import Recognizer
 from leanformer.train.checkpoint import list_checkpoints, load_trained
 from leanformer.train.loop import train
+from leanformer.train.recipe import drawable_depths
 
 CHUNK_MS = 640
 
@@ -67,14 +68,20 @@ def check(study: Study) -> None:
     for one in study.size.depths:
         if not 1 <= one <= depth:
             raise ConfigError(f"--depths {one}: the encoders have layers 1 to {depth}; name some of these")
-    for row in ROWS:
-        for labels in study.size.labels:
-            study.finetuning(row, labels, seed=0)
+    for labels in study.size.labels:
+        recipes = {row: study.finetuning(row, labels, seed=0) for row in ROWS}
+        least = drawable_depths(recipes[MAIN].model)[0]
+        if too_low := [one for one in study.size.depths if one < least]:
+            raise ConfigError(
+                f"--depths {too_low[0]}: below the phone head, at layer {least}, no words are taught; name {least} to "
+                f"{depth}"
+            )
 
 
-def chosen_depths(study: Study) -> tuple[int, ...]:
-    """Where recognisers are heard: the chosen depths, and the full one, from which differences are taken."""
-    return tuple(sorted({*study.size.depths, study.depth}))
+def chosen_depths(study: Study, row: Row) -> tuple[int, ...]:
+    """Where a row's recogniser is heard: at the full depth, from which differences are taken, and at what is chosen."""
+    chosen = study.size.depths if row is MAIN else study.size.control_depths
+    return tuple(sorted({*chosen, study.depth}))
 
 
 def bundle(study: Study, row: Row, labels: Labels, seed: int) -> Path:
@@ -82,7 +89,7 @@ def bundle(study: Study, row: Row, labels: Labels, seed: int) -> Path:
     initial = pretrained(study, row, seed)
     recipe = study.finetuning(row, labels, seed)
     run = study.run(recipe, initial.parent.name)
-    depths = chosen_depths(study)
+    depths = chosen_depths(study, row)
     made = study.folder / "bundles" / f"{run.name}-{key(depths)}"
     if (made / "manifest.json").exists():
         return made
@@ -111,7 +118,7 @@ def hear(study: Study, row: Row, labels: Labels, seed: int, jobs: int) -> list[H
     scores = study.folder / "scores"
     return [
         Heard(**kept(scores / f"{folder.name}-{depth}.json", lambda depth=depth: at(depth)))
-        for depth in chosen_depths(study)
+        for depth in chosen_depths(study, row)
     ]
 
 
@@ -139,18 +146,19 @@ def step_costs(study: Study, labels: Labels, seed: int) -> dict[str, dict[int, C
     All take turns, chunk by chunk. The weights are those of one recogniser each: what a step costs does not depend on
     them.
     """
-    folders = {row.name: bundle(study, row, labels, seed) for row in (MAIN, BASE)}
-    depths, rounds = chosen_depths(study), study.size.race_rounds
+    rows, rounds = (MAIN, BASE), study.size.race_rounds
+    folders = {row.name: bundle(study, row, labels, seed) for row in rows}
+    depths = {row.name: chosen_depths(study, row) for row in rows}
 
     def make() -> dict[str, dict[str, object]]:
         say("timing chunks")
         subjects = {
             (name, depth): find_subject(str(folder), depth)
             for name, folder in folders.items()
-            for depth in depths
+            for depth in depths[name]
         }
         costs = costs_in_turns(subjects, INT8, CHUNK_MS, rounds)
-        return {name: {str(depth): asdict(costs[name, depth]) for depth in depths} for name in folders}
+        return {name: {str(depth): asdict(costs[name, depth]) for depth in depths[name]} for name in folders}
 
     made_from = key([folder.name for folder in folders.values()], rounds)
     found = kept(study.folder / f"chunks-{made_from}.json", make)

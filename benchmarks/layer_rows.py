@@ -101,7 +101,9 @@ class Size:
     pretraining: tuple[str, ...] = ()
     finetuning: tuple[str, ...] = ()
     depths: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10, 11, 12)
-    """At which recognisers are heard; probes are read at every depth."""
+    """At which the recogniser with shared layers and a random depth is heard; probes are read at every depth."""
+    control_depths: tuple[int, ...] = (7,)
+    """At which all others are heard, besides the full depth: they were not made for it."""
     labels: tuple[Labels, ...] = (Labels(1.0), Labels(None))
     probe_frames: tuple[int, int] = (40_000, 15_000)
     alike_frames: int = 10_000
@@ -139,6 +141,7 @@ TOY = Size(
         "corpora.dev_split=none",
     ),
     depths=(1, 2),
+    control_depths=(1,),
     labels=(Labels(0.002), Labels(None)),
     probe_frames=(400, 200),
     alike_frames=200,
@@ -196,7 +199,7 @@ class Study:
         pretrained = self.pretraining(row, seed)
         model = {**recipe.model.model_dump(), "encoder": pretrained.encoder.model_dump()}
         name = f"{pretrained.name}-{labels.name}".replace(" ", "")
-        return recipe.model_copy(update={"name": name, "model": ModelConfig.model_validate(model)})
+        return recipe.model_copy(update={"name": name, "model": from_dict(ModelConfig, model, name)})
 
     def run(self, recipe: PretrainRecipe | Recipe, *made_from: object) -> Path:
         """The folder of a run; another one for whatever differs in its recipe or in what it begins with."""

@@ -21,6 +21,7 @@ from leanformer.export.graph import export_step
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
 Command = Callable[..., int]
+HEAD = ("model.phone_head.depth=2", "model.phone_head.condition=false")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -130,6 +131,11 @@ def _stopped(*given: Any) -> None:
     [
         (("--depths", "0", "2"), "--depths 0: the encoders have layers 1 to 2; name some of these"),
         (("--depths", "3"), "--depths 3: the encoders have layers 1 to 2"),
+        (
+            ("--depths", "1", "--set-finetuning", *HEAD),
+            "--depths 1: below the phone head, at layer 2, no words are taught; name 2 to 2",
+        ),
+        (("--set-finetuning", "model.phone_head.depth=2"), "phone_head.depth 2 is the last layer"),
         (("--rows", "shared"), "--rows 'shared': expected some of 'shared, random depth', 'unshared'"),
         (("--labels", "some"), '--labels some: expected hours above 0, or "all"'),
         (("--labels", "-1"), "--labels -1: expected hours above 0"),
