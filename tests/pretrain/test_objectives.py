@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -66,6 +68,29 @@ def test_hidden_frames_alone_count(objective: torch.nn.Module) -> None:
         assert objective(*changed, lengths, hidden).loss.item() != pytest.approx(loss.item())
     nothing = objective(encoded, targets, lengths, torch.zeros_like(hidden)).loss
     assert nothing.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda weight: BestRQ(8, 24, CODES.model_copy(update={"shown_weight": weight})),
+        lambda weight: Reconstruction(8, 24, ReconstructionConfig(shown_weight=weight)),
+    ],
+    ids=["best_rq", "l1"],
+)
+def test_shown_frames_count_by_their_weight(make: Callable[[float], torch.nn.Module]) -> None:
+    both, hidden_only = make(0.5), make(0.0)
+    hidden_only.load_state_dict(both.state_dict())
+    encoded, targets = torch.randn(2, 10, 8), torch.randn(2, 10, 24)
+    lengths, hidden = torch.tensor([10, 6]), torch.zeros(2, 10, dtype=torch.bool)
+    hidden[0, 3:5] = hidden[1, 1] = True
+    shown = torch.tensor([[1] * 10, [1] * 6 + [0] * 4], dtype=torch.bool) & ~hidden
+    expected = sum(
+        weight * hidden_only(encoded, targets, lengths, chosen).loss.item()
+        for weight, chosen in ((1.0, hidden), (0.5, shown))
+    )
+    assert both(encoded, targets, lengths, hidden).loss.item() == pytest.approx(expected)
+    assert expected > hidden_only(encoded, targets, lengths, hidden).loss.item() + 0.1
 
 
 def test_a_frame_is_to_tell_its_own_code() -> None:

@@ -7,7 +7,7 @@ The code of a stacked, normalised feature vector x is, by the paper's equation 1
 
 with A from Xavier's initialisation and the codebook c from a standard normal distribution; neither is ever trained.
 Distances of unit vectors are ranked by their dot product, which is what is computed. The loss is the cross-entropy
-of a linear layer on the encoder's output, at hidden frames.
+of a linear layer on the encoder's output.
 """
 
 from typing import Literal
@@ -17,13 +17,12 @@ from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leanformer.config import Frozen
 from leanformer.config_types import PositiveInt
 from leanformer.layers.masks import valid_frames
-from leanformer.pretrain.objective import Judged, mean_over
+from leanformer.pretrain.objective import Judged, ShownConfig, mean_over
 
 
-class BestRQConfig(Frozen):
+class BestRQConfig(ShownConfig):
     """The quantiser's sizes. The paper has 8192 codes of 16; fewer are cheaper to predict."""
 
     kind: Literal["best_rq"] = "best_rq"
@@ -64,15 +63,24 @@ class BestRQ(nn.Module):
         self.predict = nn.Linear(dim, config.codes)
 
     def forward(self, encoded: Tensor, targets: Tensor, lengths: Tensor, hidden: Tensor) -> Judged:
-        """See `Objective.__call__`. Logits are made for hidden frames only: they are the larger part of its cost."""
+        """See `Objective.__call__`. Only frames that count get logits, which are the larger part of its cost."""
         codes = self.quantizer(targets)
-        counts = torch.bincount(codes[valid_frames(lengths, codes.shape[1])], minlength=self.config.codes)
-        logits = self.predict(encoded[hidden]).float()
-        losses = F.cross_entropy(logits, codes[hidden], reduction="none")
-        right = logits.argmax(dim=-1) == codes[hidden]
+        valid = valid_frames(lengths, codes.shape[1])
+        counts = torch.bincount(codes[valid], minlength=self.config.codes)
+        loss, accuracy = self._predicted(encoded, codes, hidden)
+        figures = {"masked_accuracy": accuracy, **codebook_use(counts)}
+        if self.config.shown_weight > 0.0:
+            shown, figures["shown_accuracy"] = self._predicted(encoded, codes, valid & ~hidden)
+            loss = loss + self.config.shown_weight * shown
+        return Judged(loss, figures, counts)
+
+    def _predicted(self, encoded: Tensor, codes: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy at the chosen frames."""
+        logits = self.predict(encoded[chosen]).float()
+        losses = F.cross_entropy(logits, codes[chosen], reduction="none")
+        right = logits.argmax(dim=-1) == codes[chosen]
         every = torch.ones_like(right)
-        figures = {"masked_accuracy": mean_over(right, every), **codebook_use(counts)}
-        return Judged(mean_over(losses, every), figures, counts)
+        return mean_over(losses, every), mean_over(right, every)
 
 
 def codebook_use(counts: Tensor) -> dict[str, Tensor]:

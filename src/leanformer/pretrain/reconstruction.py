@@ -3,19 +3,19 @@
 The family of Mockingjay (Liu et al. 2020, arXiv 1910.12638), AALBERT (Chi et al. 2021, arXiv 2005.08575; shared
 layers) and TERA (Liu et al. 2021, arXiv 2007.06028). The head is Mockingjay's: linear, GELU, LayerNorm, linear.
 
-    L = mean over hidden frames t and dimensions j of |head(h_t)_j - x_tj|
+    L = mean over frames t and dimensions j of |head(h_t)_j - x_tj|
 """
 
 from typing import Literal
 
 from torch import Tensor, nn
 
-from leanformer.config import Frozen
-from leanformer.pretrain.objective import Judged, mean_over
+from leanformer.layers.masks import valid_frames
+from leanformer.pretrain.objective import Judged, ShownConfig, mean_over
 
 
-class ReconstructionConfig(Frozen):
-    """Masked frame reconstruction; there is nothing to choose."""
+class ReconstructionConfig(ShownConfig):
+    """Masked frame reconstruction."""
 
     kind: Literal["reconstruction"] = "reconstruction"
 
@@ -33,4 +33,8 @@ class Reconstruction(nn.Module):
     def forward(self, encoded: Tensor, targets: Tensor, lengths: Tensor, hidden: Tensor) -> Judged:
         """See `Objective.__call__`."""
         difference = (self.predict(encoded).float() - targets).abs().mean(dim=-1)
-        return Judged(mean_over(difference, hidden))
+        loss = mean_over(difference, hidden)
+        if self.config.shown_weight > 0.0:
+            shown = valid_frames(lengths, hidden.shape[1]) & ~hidden
+            loss = loss + self.config.shown_weight * mean_over(difference, shown)
+        return Judged(loss)
