@@ -80,15 +80,15 @@ class Labels:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """Of the protocol: half the steps, in which an hour is heard nineteen times."""
+        """Of the protocol: half the steps, in which an hour is heard twenty times."""
         if self.hours is None:
             return ()
         return (
             f"corpora.train_hours={self.hours}",
-            "text.start_step=600",
-            "objective.ctc_start_step=850",
-            "schedule.max_steps=1050",
-            "optimizer.decay_steps=350",
+            "text.start_step=700",
+            "objective.ctc_start_step=950",
+            "schedule.max_steps=1300",
+            "optimizer.decay_steps=450",
         )
 
 
