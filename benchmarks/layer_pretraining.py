@@ -29,8 +29,6 @@ from leanformer.train.checkpoint import list_checkpoints
 from leanformer.train.optimizers import make_optimizer
 
 ALIKE_SECONDS = 600.0
-TIMED_ROWS = 8
-"""Of 8 s: the recipes' batches of 64 s, as an optimiser's step costs the same for any batch."""
 
 
 def pretrained(study: Study, row: Row, seed: int) -> Path:
@@ -108,16 +106,19 @@ def _race(recipes: dict[str, PretrainRecipe], seconds: float, rounds: int) -> di
 
 
 class Timed:
-    """A model that makes steps on noise, whose cost is that of speech of the same length."""
+    """A model that makes steps on noise, whose cost is that of speech of the same length.
+
+    Batches are as large as the recipe's, as an optimiser's step costs the same for any.
+    """
 
     def __init__(self, recipe: PretrainRecipe, seconds: float) -> None:
         torch.manual_seed(0)
         self.recipe = recipe
         self.model = PretrainModel(recipe.encoder, recipe.objective).train()
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
-        samples = int(16_000 * seconds)
-        self.waveforms = 0.1 * torch.randn(TIMED_ROWS, samples)
-        self.lengths = torch.full((TIMED_ROWS,), samples)
+        samples, rows = int(16_000 * seconds), max(1, round(recipe.batch.batch_seconds / seconds))
+        self.waveforms = 0.1 * torch.randn(rows, samples)
+        self.lengths = torch.full((rows,), samples)
         self.fbank = Fbank()
 
     def step(self, depth: int) -> float:
