@@ -52,7 +52,7 @@ def test_two_rows_from_training_to_the_page(
     assert (tmp_path / "study.md").read_text() == before
     assert command("--list") == 0
     listed = capsys.readouterr().out
-    assert "2 of 26 done" in listed
+    assert "2 of 28 done" in listed
     states = [line.split()[:3] for line in listed.splitlines()]
     assert states[:2] == [["conformer", "0", "heard"], ["fusionformer", "0", "open"]]
 
