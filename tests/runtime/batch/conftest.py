@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from batch_speakers import RATE
 
 from leanformer.runtime.recognizer import Recognizer
-
-sys.path.insert(0, str(Path(__file__).parent))  # for batch_speakers
-from batch_speakers import RATE
 
 Noise = Callable[[float], np.ndarray]
 
